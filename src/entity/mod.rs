@@ -1,0 +1,51 @@
+//! Kong's entities: one file each, one table of fields from which validation, PATCH and schemas follow.
+pub mod rows;
+
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Entity types, in the order in which references point backwards.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Kind {
+    Certificates,
+    Snis,
+    CaCertificates,
+    Services,
+    Routes,
+    Consumers,
+    MtlsAuthCredentials,
+    Acls,
+    Upstreams,
+    Targets,
+    Plugins,
+}
+
+/// One normalised entity: every schema field present (unset ones null), defaults filled in.
+pub type Entity = Map<String, Value>;
+
+/// A whole configuration: validated, references resolved to `{"id": …}`.
+#[derive(Clone, Default, Debug, PartialEq)]
+pub struct Config {
+    pub tables: BTreeMap<Kind, BTreeMap<Uuid, Arc<Entity>>>,
+}
+
+impl Config {
+    pub fn table(&self, kind: Kind) -> impl Iterator<Item = (&Uuid, &Arc<Entity>)> {
+        self.tables.get(&kind).into_iter().flatten()
+    }
+
+    /// The rows of `kind` as typed structs (`rows`), in ascending id. A row that does not fit its struct is our bug:
+    /// the schema table admitted what the struct cannot hold; it comes back as an error naming kind and id.
+    pub fn rows<T: serde::de::DeserializeOwned>(&self, kind: Kind) -> impl Iterator<Item = Result<T, String>> {
+        self.table(kind).map(move |(id, row)| {
+            T::deserialize(serde::de::value::MapDeserializer::new(row.iter().map(|(k, v)| (k.as_str(), v.clone()))))
+                .map_err(|e: serde_json::Error| format!("{kind:?} {id}: {e}"))
+        })
+    }
+
+    pub fn insert(&mut self, kind: Kind, id: Uuid, entity: Entity) {
+        self.tables.entry(kind).or_default().insert(id, Arc::new(entity));
+    }
+}

@@ -1,0 +1,1 @@
+//! (owner: http1 helper)

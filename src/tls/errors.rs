@@ -1,0 +1,7 @@
+//! (to be written)
+/// (owner: tlsserver helper)
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    #[error("tls")]
+    Other,
+}

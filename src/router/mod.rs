@@ -45,3 +45,7 @@ pub struct Match {
     /// Bytes of the normalised path that the winning `paths` entry matched; `None` when the route has no paths.
     pub path_matched: Option<usize>,
 }
+
+/// (owner: router helper)
+#[derive(Default, Debug)]
+pub struct Router {}

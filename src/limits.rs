@@ -8,3 +8,45 @@ pub const CLIENT_INTERMEDIATES_PER_SUBJECT_MAX: usize = 2;
 pub const PATH_INTERMEDIATES_MAX: usize = 6;
 /// A ticket larger than this is not sent (bytes).
 pub const TICKET_SIZE_MAX: usize = 4096;
+
+// ── buffers ──
+/// Read buffer of a connection (bytes): one TLS record of 16 KiB with its overhead, and a head of the largest size.
+pub const BUFFER_SIZE: usize = 18 * 1024;
+/// Read buffer while content flows (bytes).
+pub const BULK_BUFFER_SIZE: usize = 64 * 1024;
+/// Free read buffers a core keeps.
+pub const BUFFERS_KEPT: usize = 512;
+pub const BULK_BUFFERS_KEPT: usize = 64;
+/// Plaintext one stream may hold unread (bytes): a bulk read and one record.
+pub const PLAIN_BUFFER_MAX: usize = 128 * 1024;
+/// A stream's write buffer is kept between messages up to this size (bytes).
+pub const OUT_BUFFER_KEPT: usize = 96 * 1024;
+const _: () = assert!(PLAIN_BUFFER_MAX >= BULK_BUFFER_SIZE + BUFFER_SIZE);
+
+// ── connections ──
+/// Accepts in flight per listener and core: a storm is taken in several at a time.
+pub const ACCEPTS_IN_FLIGHT: usize = 8;
+/// Handshake steps a core computes in one turn of its loop; more wait for the next turn, so that established traffic
+/// waits less than a millisecond (RUNTIME.md §7).
+pub const HANDSHAKE_STEPS_PER_TURN: usize = 8;
+/// Handshakes that may wait for their turn on one core; above it new connections are closed.
+pub const HANDSHAKES_WAITING_MAX: usize = 2048;
+/// Bytes of a handshake's first flight from a client.
+pub const CLIENT_HELLO_SIZE_MAX: usize = 16 * 1024;
+/// Bytes a client may send in a whole handshake (a chain of certificates among them).
+pub const HANDSHAKE_SIZE_MAX: usize = 128 * 1024;
+/// How long session tickets wait for the first response to travel with (ms).
+pub const TICKETS_HELD_MS: u64 = 100;
+/// How long an idle connection keeps a read with a buffer in flight before it waits for readability alone (ms).
+pub const QUIET_MS: u64 = 250;
+/// After a refusal, how long and how much unread content is read so that the client gets to see the answer.
+pub const LINGER_MS: u64 = 1000;
+pub const LINGER_SIZE_MAX: usize = 256 * 1024;
+/// Names a core keeps addresses for.
+pub const NAMES_MAX: usize = 4096;
+/// Idle upstream connections of one core over all targets.
+pub const POOL_IDLE_MAX: usize = 16_384;
+/// Addresses of one name that are tried in turn for one request.
+pub const ADDRESSES_MAX: usize = 16;
+/// Outcomes of the access phase one connection remembers.
+pub const ADMITTED_MEMO_MAX: usize = 8;

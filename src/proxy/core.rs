@@ -1,0 +1,285 @@
+//! What one core owns. Nothing here is shared: the snapshot is an `Arc` behind a per-core `Rc`, so that a request raises
+//! a counter no other core touches.
+
+use crate::mailbox::{Down, Generation, Mailbox, Outbox, Up};
+use crate::proxy::names::Names;
+use crate::proxy::options::Options;
+use crate::proxy::pool::Pool;
+use crate::ring::{self, Driver, Signal};
+use crate::snapshot::Snapshot;
+use crate::telemetry::log::CoreLog;
+use crate::telemetry::metrics::CoreMetrics;
+use crate::tls::Digest;
+use crate::tls::client_auth::VerdictCache;
+use crate::tls::server::CoreServer;
+use crate::tls::tickets::Ticketer;
+use crate::tls::upstream::CoreUpstream;
+use crate::{http1, limits};
+use crossbeam::channel::Receiver;
+use monoio::time::Instant;
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// One snapshot as this core uses it.
+pub struct View {
+    pub snapshot: Arc<Snapshot>,
+    pub server: CoreServer,
+}
+
+pub struct Core {
+    pub index: usize,
+    pub driver: Driver,
+    pub options: Arc<Options>,
+    view: RefCell<Rc<View>>,
+    tickets: Arc<Ticketer>,
+    down: Receiver<Down>,
+    generation: Arc<Generation>,
+    seen: Cell<u64>,
+    pub up: Outbox,
+    pub metrics: RefCell<CoreMetrics>,
+    pub log: RefCell<CoreLog>,
+    pub verdicts: RefCell<VerdictCache>,
+    pub upstream_tls: RefCell<CoreUpstream>,
+    pub pool: Pool,
+    pub names: Names,
+    pub buffers: ring::Pool,
+    pub bulk_buffers: ring::Pool,
+    /// Raised when the gateway drains: idle connections close, running exchanges end with `Connection: close`.
+    pub draining: Signal,
+    /// Raised at the drain's deadline: everything ends.
+    pub aborting: Signal,
+    pub drain_deadline: Cell<Option<std::time::Instant>>,
+    pub connections: Cell<usize>,
+    pub handshakes: Handshakes,
+    turn: ring::Turn,
+    ids: Cell<(u64, u64)>,
+    id_seed: ahash::RandomState,
+    pub date: RefCell<http1::encode::DateCache>,
+}
+
+impl Core {
+    pub fn new(parts: Parts) -> Rc<Self> {
+        let Parts { driver, options, snapshot, tickets, mailbox, log, chosen } = parts;
+        let server = CoreServer::new(snapshot.server.clone(), tickets.clone());
+        let seed = ahash::RandomState::new();
+        Rc::new(Core {
+            index: mailbox.core,
+            driver,
+            view: RefCell::new(Rc::new(View { snapshot, server })),
+            tickets,
+            down: mailbox.down,
+            seen: Cell::new(0),
+            generation: mailbox.generation,
+            up: mailbox.up,
+            metrics: RefCell::new(CoreMetrics::default()),
+            log: RefCell::new(log),
+            verdicts: RefCell::new(VerdictCache::default()),
+            upstream_tls: RefCell::new(CoreUpstream::new(chosen)),
+            pool: Pool::new(options.pool_size, options.pool_requests_max, options.pool_idle_timeout),
+            names: Names::default(),
+            buffers: ring::Pool::new(limits::BUFFER_SIZE, limits::BUFFERS_KEPT),
+            bulk_buffers: ring::Pool::new(limits::BULK_BUFFER_SIZE, limits::BULK_BUFFERS_KEPT),
+            draining: Signal::default(),
+            aborting: Signal::default(),
+            drain_deadline: Cell::new(None),
+            connections: Cell::new(0),
+            handshakes: Handshakes::default(),
+            turn: ring::Turn::new(driver),
+            ids: Cell::new((seed.hash_one(1u8), 0)),
+            id_seed: seed,
+            date: RefCell::new(http1::encode::DateCache::default()),
+            options,
+        })
+    }
+
+    /// The snapshot the next request (or handshake) sees: what was published before this call is in it.
+    pub fn view(&self) -> Rc<View> {
+        if self.generation.now() != self.seen.get() {
+            self.read_mail();
+        }
+        self.view.borrow().clone()
+    }
+
+    /// Takes everything out of the mailbox. Called when the generation has changed, and when the doorbell rings.
+    pub fn read_mail(&self) {
+        // Read before the channel: what is put in after this raises it again.
+        self.seen.set(self.generation.now());
+        while let Ok(message) = self.down.try_recv() {
+            match message {
+                Down::Snapshot(snapshot) => self.switch(snapshot),
+                Down::Tickets(epochs) => self.tickets.install(&epochs),
+                Down::Resolved(name, answer) => self.names.answered(&name, &answer),
+                Down::Scrape(reply) => {
+                    let _ = reply.try_send((self.index, Box::new(self.metrics.borrow().clone())));
+                }
+                Down::Drain { deadline } => {
+                    self.drain_deadline.set(Some(deadline));
+                    self.draining.raise();
+                }
+            }
+        }
+    }
+
+    fn switch(&self, snapshot: Arc<Snapshot>) {
+        let number = snapshot.number;
+        let server = CoreServer::new(snapshot.server.clone(), self.tickets.clone());
+        // Connections that no live service could ask for any more are closed at once, not at their idle timeout.
+        let live: HashSet<Digest> = snapshot
+            .routes
+            .iter()
+            .filter_map(|route| route.service.as_ref()?.tls.as_ref()?.as_ref().ok())
+            .map(|tls| tls.fingerprint)
+            .collect();
+        self.pool.keep_only(&live);
+        self.upstream_tls.borrow_mut().gc(&live);
+        *self.view.borrow_mut() = Rc::new(View { snapshot, server });
+        self.metrics.borrow_mut().snapshot_number = number;
+        self.up.send(Up::Holds { core: self.index, number });
+    }
+
+    /// The number of the newest snapshot published, without taking it: has anything changed since `number`?
+    pub fn view_number(&self) -> u64 {
+        self.view().snapshot.number
+    }
+
+    /// Unix seconds, for certificates' dates.
+    pub fn now(&self) -> u64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    }
+
+    /// 32 lower-case hex characters: 64 random bits of this process, and a counter mixed by a keyed hash.
+    pub fn request_id(&self) -> [u8; 32] {
+        let (prefix, count) = self.ids.get();
+        self.ids.set((prefix, count.wrapping_add(1)));
+        let low = self.id_seed.hash_one((self.index, count));
+        let mut id = [0u8; 32];
+        for (index, byte) in id.iter_mut().enumerate() {
+            let word = if index < 16 { prefix ^ low.rotate_left(32) } else { low };
+            let nibble = (word >> (60 - 4 * (index % 16))) & 0xf;
+            *byte = b"0123456789abcdef"[nibble as usize];
+        }
+        id
+    }
+}
+
+/// What a core is made of.
+pub struct Parts {
+    pub driver: Driver,
+    pub options: Arc<Options>,
+    pub snapshot: Arc<Snapshot>,
+    pub tickets: Arc<Ticketer>,
+    pub mailbox: CoreMailbox,
+    pub log: CoreLog,
+    pub chosen: Arc<crate::tls::provider::Chosen>,
+}
+
+/// A mailbox without its doorbell, which the worker listens to.
+pub struct CoreMailbox {
+    pub core: usize,
+    pub down: Receiver<Down>,
+    pub up: Outbox,
+    pub generation: Arc<Generation>,
+}
+
+impl CoreMailbox {
+    pub fn open(mailbox: Mailbox) -> (Self, ring::Doorbell) {
+        let Mailbox { core, down, doorbell, up, generation } = mailbox;
+        (CoreMailbox { core, down, up, generation }, doorbell)
+    }
+}
+
+/// Counts connections of this core while it lives, whatever ends them.
+pub struct ConnectionCount(Rc<Core>, bool);
+
+impl ConnectionCount {
+    pub fn new(core: &Rc<Core>, tls: bool) -> Self {
+        core.connections.set(core.connections.get() + 1);
+        core.metrics.borrow_mut().connection_opened(tls);
+        ConnectionCount(core.clone(), tls)
+    }
+}
+
+impl Drop for ConnectionCount {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get() - 1);
+        self.0.metrics.borrow_mut().connection_closed(self.1);
+    }
+}
+
+/// Spreads the computing of handshakes over turns of the loop, so that a storm of them does not hold up what is
+/// established. At most `HANDSHAKE_STEPS_PER_TURN` steps run in a turn; the rest queue in order.
+#[derive(Default)]
+pub struct Handshakes {
+    steps: Cell<usize>,
+    waiting: RefCell<VecDeque<Rc<Cell<Option<Waker>>>>>,
+    pacing: Cell<bool>,
+}
+
+impl Handshakes {
+    /// Waits for a place among this turn's steps. False: too many wait already, the connection is to be shed.
+    pub async fn step(core: &Rc<Core>) -> bool {
+        let this = &core.handshakes;
+        if this.steps.get() < limits::HANDSHAKE_STEPS_PER_TURN && this.waiting.borrow().is_empty() {
+            this.take(core);
+            return true;
+        }
+        if this.waiting.borrow().len() >= limits::HANDSHAKES_WAITING_MAX {
+            return false;
+        }
+        let place = Rc::new(Cell::new(None));
+        this.waiting.borrow_mut().push_back(place.clone());
+        let mut queued = false;
+        std::future::poll_fn(|context| {
+            // The pacer takes the place out of the queue when it wakes it.
+            if queued && Rc::strong_count(&place) == 1 {
+                return Poll::Ready(());
+            }
+            queued = true;
+            place.set(Some(context.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+        this.take(core);
+        true
+    }
+
+    fn take(&self, core: &Rc<Core>) {
+        self.steps.set(self.steps.get() + 1);
+        if !self.pacing.replace(true) {
+            monoio::spawn(pace(core.clone()));
+        }
+    }
+}
+
+/// Runs while handshakes are under way: begins a new count each turn, and lets as many of the waiting go on.
+async fn pace(core: Rc<Core>) {
+    let this = &core.handshakes;
+    loop {
+        core.turn.next().await;
+        let idle = this.steps.get() == 0;
+        this.steps.set(0);
+        let mut waiting = this.waiting.borrow_mut();
+        if idle && waiting.is_empty() {
+            this.pacing.set(false);
+            return;
+        }
+        let count = waiting.len().min(limits::HANDSHAKE_STEPS_PER_TURN);
+        for place in waiting.drain(..count) {
+            if let Some(waker) = place.take() {
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl Core {
+    /// Now and `timeout` later.
+    pub fn deadline(&self, timeout: std::time::Duration) -> Instant {
+        Instant::now() + timeout
+    }
+}

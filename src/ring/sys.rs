@@ -1,0 +1,74 @@
+//! System calls no crate of ours offers safely.
+#![allow(unsafe_code)]
+
+use std::io;
+
+/// Sends `signal` to the process `pid`.
+pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: kill(2) takes two integers and touches no memory of ours.
+    match unsafe { libc::kill(pid, signal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// What a quiet connection holds, without taking it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Peek {
+    /// Nothing to read: the connection is open and idle.
+    Quiet,
+    Closed,
+    /// Bytes are waiting.
+    Data,
+}
+
+/// Looks at a socket without waiting and without taking a byte (MSG_PEEK | MSG_DONTWAIT).
+pub fn peek(fd: i32) -> Peek {
+    let mut byte = [0u8; 1];
+    // SAFETY: one byte is written at most, into a buffer of one byte; the descriptor is the caller's open socket.
+    let count = unsafe { libc::recv(fd, byte.as_mut_ptr().cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
+    match count {
+        0 => Peek::Closed,
+        count if count > 0 => Peek::Data,
+        _ => match io::Error::last_os_error().kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Peek::Quiet,
+            _ => Peek::Closed,
+        },
+    }
+}
+
+/// Reads what is there without waiting.
+pub fn read_now(fd: i32, into: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: at most `into.len()` bytes are written into `into`.
+    let count = unsafe { libc::recv(fd, into.as_mut_ptr().cast(), into.len(), libc::MSG_DONTWAIT) };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
+
+/// CPU time this thread has used, in nanoseconds (CLOCK_THREAD_CPUTIME_ID).
+pub fn thread_cpu_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel fills one timespec.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    (time.tv_sec as u64) * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Forbids core dumps and ptrace by others: private keys live in this memory.
+pub fn undumpable() {
+    // SAFETY: prctl with integer arguments.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
+}
+
+/// Raises the soft limit on open files to the hard one; returns the limit in force.
+pub fn raise_nofile() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel fills, then reads, one rlimit.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 && limit.rlim_cur < limit.rlim_max {
+            let raised = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
+            if libc::setrlimit(libc::RLIMIT_NOFILE, &raised) == 0 {
+                limit = raised;
+            }
+        }
+    }
+    limit.rlim_cur
+}

@@ -50,3 +50,12 @@ pub const POOL_IDLE_MAX: usize = 16_384;
 pub const ADDRESSES_MAX: usize = 16;
 /// Outcomes of the access phase one connection remembers.
 pub const ADMITTED_MEMO_MAX: usize = 8;
+// ── router ──
+/// Compiled size of one route regex (bytes): the regex crate's own default, said here so that it cannot drift.
+pub const ROUTE_REGEX_SIZE_MAX: usize = 10 << 20;
+/// Lazily built automaton of one route regex, per thread that runs it at the same time (bytes).
+pub const ROUTE_REGEX_CACHE_SIZE_MAX: usize = 256 << 10;
+/// Places (hosts × paths) one route is indexed at; above it the route is indexed by host only and its paths are tried one by one.
+pub const ROUTE_PLACES_MAX: usize = 4096;
+/// `|` looked at in one regex before its literal prefix is given up.
+pub const ROUTE_REGEX_ALTERNATIONS_MAX: usize = 64;

@@ -59,3 +59,12 @@ pub const ROUTE_REGEX_CACHE_SIZE_MAX: usize = 256 << 10;
 pub const ROUTE_PLACES_MAX: usize = 4096;
 /// `|` looked at in one regex before its literal prefix is given up.
 pub const ROUTE_REGEX_ALTERNATIONS_MAX: usize = 64;
+
+// ── responses of upstreams ──
+/// Head of a response (bytes) and its fields: Kong's nginx reads 64k into proxy_buffer_size-like buffers; ours is a bound
+/// on what one upstream can make a core hold.
+pub const RESPONSE_HEAD_SIZE_MAX: usize = 64 * 1024;
+pub const RESPONSE_FIELD_COUNT_MAX: usize = 200;
+const _: () = assert!(RESPONSE_HEAD_SIZE_MAX < PLAIN_BUFFER_MAX);
+/// How long a drain waits for a request on an idle connection (ms), and at most a quarter of the drain's own time.
+pub const DRAIN_IDLE_MS: u64 = 1000;

@@ -1,0 +1,348 @@
+//! From [`RouteSpec`]s to entries in order of precedence.
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use regex::bytes::{Regex, RegexBuilder};
+use uuid::Uuid;
+
+use super::names::{NamePattern, NameTable};
+use super::path;
+use super::regexes::PathRegex;
+use super::{BuildError, RouteSpec};
+use crate::limits::{ROUTE_REGEX_CACHE_SIZE_MAX, ROUTE_REGEX_SIZE_MAX};
+
+pub(super) struct Compiled {
+    /// Sorted: the first wins.
+    pub(super) entries: Vec<Entry>,
+    pub(super) routes: Vec<Route>,
+    /// By route: what only the index needs.
+    pub(super) names: Vec<RouteNames>,
+}
+
+/// What one line of precedence matches: a route with one length of its prefixes, or with all its regexes.
+pub(super) struct Entry {
+    pub(super) route: u32,
+    pub(super) paths: Paths,
+}
+
+pub(super) enum Paths {
+    Any,
+    /// All of one size, in bytes.
+    Prefixes {
+        size: usize,
+        texts: Box<[Box<[u8]>]>,
+    },
+    /// In the order configured: the first that matches says how much of the path was matched.
+    Regexes(Box<[PathRegex]>),
+}
+
+/// A route's conditions other than hosts and paths. Empty means not a condition.
+pub(super) struct Route {
+    pub(super) handle: u32,
+    /// Sorted.
+    pub(super) methods: Box<[Box<[u8]>]>,
+    pub(super) headers: Box<[HeaderTest]>,
+    pub(super) snis: Option<NameTable<()>>,
+}
+
+/// One header: any of its values suffices.
+pub(super) struct HeaderTest {
+    /// Lower-case, `-` for `_`.
+    pub(super) name: Box<str>,
+    /// Lower-case, sorted.
+    pub(super) values: Box<[Box<[u8]>]>,
+    pub(super) regexes: Box<[Regex]>,
+}
+
+pub(super) struct RouteNames {
+    pub(super) hosts: Vec<HostPattern>,
+    pub(super) snis: Vec<NamePattern>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct HostPattern {
+    pub(super) name: NamePattern,
+    pub(super) port: Option<u16>,
+}
+
+/// Kong's 64-bit number (KONG.md §3.2) as its fields, highest first. Kept apart, a `regex_priority` outside 32 bits cannot
+/// spill into its neighbours. Each field is in Kong's bits: categories 63–61, plain hosts 60, headers 59–52, regex 51,
+/// regex priority 50–19, prefix size 18–0.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Priority {
+    category_count: u8,
+    plain_hosts: bool,
+    header_count: u8,
+    regex: bool,
+    regex_priority: i64,
+    prefix_size: u32,
+}
+
+/// What the prefix size's 19 bits hold.
+const PREFIX_SIZE_MAX: u32 = (1 << 19) - 1;
+
+pub(super) fn compile(specs: &[RouteSpec]) -> Result<Compiled, Vec<BuildError>> {
+    let mut errors = Vec::new();
+    let mut ranked: Vec<(Priority, Uuid, Entry)> = Vec::with_capacity(specs.len());
+    let mut routes = Vec::with_capacity(specs.len());
+    let mut names = Vec::with_capacity(specs.len());
+    for (index, spec) in (0u32..).zip(specs) {
+        let mut refuse = |field: &str, reason: String| {
+            errors.push(BuildError {
+                route: spec.id,
+                handle: spec.handle,
+                field: field.into(),
+                reason,
+            });
+        };
+        let hosts = each(
+            &spec.hosts,
+            |host| host_pattern(host),
+            |reason| refuse("hosts", reason),
+        );
+        let snis = each(
+            &spec.snis,
+            |sni| sni_pattern(sni),
+            |reason| refuse("snis", reason),
+        );
+        let headers = header_tests(&spec.headers, &mut refuse);
+        let paths = path_entries(&spec.paths, &mut refuse);
+        let base = priority(spec, &hosts);
+        if base.category_count == 0 {
+            refuse(
+                "@entity",
+                "names no method, host, header, path or SNI, and would match every request".into(),
+            );
+        }
+        for paths in paths {
+            ranked.push((
+                with_paths(base, &paths, spec.regex_priority),
+                spec.id,
+                Entry {
+                    route: index,
+                    paths,
+                },
+            ));
+        }
+        let mut methods: Vec<Box<[u8]>> = spec
+            .methods
+            .iter()
+            .map(|method| method.as_bytes().into())
+            .collect();
+        methods.sort_unstable();
+        let sni_table = (!snis.is_empty()).then(|| {
+            let mut table = NameTable::default();
+            for sni in &snis {
+                *table.slot(sni) = ();
+            }
+            table
+        });
+        routes.push(Route {
+            handle: spec.handle,
+            methods: methods.into(),
+            headers,
+            snis: sni_table,
+        });
+        names.push(RouteNames { hosts, snis });
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    // Stable: of two routes with one id (which no store holds) the first stays first.
+    ranked.sort_by_key(|(priority, id, _)| Reverse((*priority, *id)));
+    let entries = ranked.into_iter().map(|(_, _, entry)| entry).collect();
+    Ok(Compiled {
+        entries,
+        routes,
+        names,
+    })
+}
+
+fn priority(spec: &RouteSpec, hosts: &[HostPattern]) -> Priority {
+    let categories = [
+        !spec.methods.is_empty(),
+        !spec.hosts.is_empty(),
+        !spec.headers.is_empty(),
+        !spec.snis.is_empty(),
+        !spec.paths.is_empty(),
+    ];
+    Priority {
+        category_count: categories.into_iter().map(u8::from).sum(),
+        plain_hosts: !spec.hosts.is_empty() && !hosts.iter().any(|host| host.name.is_wildcard()),
+        header_count: u8::try_from(spec.headers.len()).unwrap_or(u8::MAX),
+        regex: false,
+        regex_priority: 0,
+        prefix_size: 0,
+    }
+}
+
+fn with_paths(base: Priority, paths: &Paths, regex_priority: i64) -> Priority {
+    match paths {
+        Paths::Any => base,
+        Paths::Prefixes { size, .. } => Priority {
+            prefix_size: u32::try_from(*size)
+                .unwrap_or(u32::MAX)
+                .min(PREFIX_SIZE_MAX),
+            ..base
+        },
+        Paths::Regexes(_) => Priority {
+            regex: true,
+            regex_priority,
+            ..base
+        },
+    }
+}
+
+/// Parses each text, drops repeats, hands errors on.
+fn each<T: PartialEq>(
+    texts: &[String],
+    parse: impl Fn(&str) -> Result<T, String>,
+    mut refuse: impl FnMut(String),
+) -> Vec<T>
+where
+    T: Clone + std::hash::Hash + Eq,
+{
+    let mut seen = ahash::AHashSet::with_capacity(texts.len());
+    let mut parsed = Vec::with_capacity(texts.len());
+    for text in texts {
+        match parse(text) {
+            Ok(value) if seen.insert(value.clone()) => parsed.push(value),
+            Ok(_) => {}
+            Err(reason) => refuse(reason),
+        }
+    }
+    parsed
+}
+
+/// `name`, `name:port`, an IPv4 address, an IPv6 address with or without brackets, the former with or without port.
+fn host_pattern(text: &str) -> Result<HostPattern, String> {
+    let (name, port) = if let Some(rest) = text.strip_prefix('[') {
+        let (address, rest) = rest
+            .split_once(']')
+            .ok_or_else(|| format!("invalid hostname: {text}"))?;
+        match rest {
+            "" => (address, None),
+            _ => (
+                address,
+                Some(
+                    rest.strip_prefix(':')
+                        .ok_or_else(|| format!("invalid hostname: {text}"))?,
+                ),
+            ),
+        }
+    } else {
+        match text.split_once(':') {
+            Some((name, port)) if !port.contains(':') => (name, Some(port)),
+            _ => (text, None),
+        }
+    };
+    let port = match port {
+        None => None,
+        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(
+            digits
+                .parse()
+                .map_err(|_| "invalid port number".to_owned())?,
+        ),
+        Some(_) => return Err("invalid port number".into()),
+    };
+    Ok(HostPattern {
+        name: NamePattern::parse(name)?,
+        port,
+    })
+}
+
+fn sni_pattern(text: &str) -> Result<NamePattern, String> {
+    NamePattern::parse(text.strip_suffix('.').unwrap_or(text))
+}
+
+fn header_tests(
+    headers: &[(String, Vec<String>)],
+    refuse: &mut impl FnMut(&str, String),
+) -> Box<[HeaderTest]> {
+    let mut tests = Vec::with_capacity(headers.len());
+    for (name, texts) in headers {
+        let field = || format!("headers.{name}");
+        if texts.is_empty() {
+            refuse(&field(), "has no value".into());
+        }
+        let mut values: Vec<Box<[u8]>> = Vec::new();
+        let mut regexes = Vec::new();
+        for text in texts {
+            let Some(pattern) = text.strip_prefix("~*") else {
+                values.push(text.to_ascii_lowercase().as_bytes().into());
+                continue;
+            };
+            let built = RegexBuilder::new(pattern)
+                .case_insensitive(true)
+                .size_limit(ROUTE_REGEX_SIZE_MAX)
+                .dfa_size_limit(ROUTE_REGEX_CACHE_SIZE_MAX)
+                .build();
+            match built {
+                Ok(regex) => regexes.push(regex),
+                Err(error) => refuse(&field(), format!("invalid regex '{pattern}': {error}")),
+            }
+        }
+        values.sort_unstable();
+        values.dedup();
+        let name = name.to_ascii_lowercase().replace('_', "-");
+        tests.push(HeaderTest {
+            name: name.into(),
+            values: values.into(),
+            regexes: regexes.into(),
+        });
+    }
+    tests.into()
+}
+
+/// One element per line of precedence.
+fn path_entries(texts: &[String], refuse: &mut impl FnMut(&str, String)) -> Vec<Paths> {
+    if texts.is_empty() {
+        return vec![Paths::Any];
+    }
+    let mut prefixes: BTreeMap<usize, Vec<Box<[u8]>>> = BTreeMap::new();
+    let mut regexes = Vec::new();
+    let mut normal = Vec::new();
+    for text in texts {
+        if let Some(pattern) = text.strip_prefix('~') {
+            match PathRegex::compile(pattern) {
+                Ok(_) if !pattern.starts_with('/') => {
+                    refuse(
+                        "paths",
+                        format!("'{text}': should start with: / (fixed path) or ~/ (regex path)"),
+                    );
+                }
+                Ok(regex) => regexes.push(regex),
+                Err(error) => refuse("paths", format!("invalid regex '{pattern}': {error}")),
+            }
+        } else if !text.starts_with('/') {
+            refuse(
+                "paths",
+                format!("'{text}': should start with: / (fixed path) or ~/ (regex path)"),
+            );
+        } else {
+            // The request's path is compared in its normal spelling; a prefix in another could never match.
+            match path::normalise(text.as_bytes(), &mut normal) {
+                Ok(()) => prefixes
+                    .entry(normal.len())
+                    .or_default()
+                    .push(normal.as_slice().into()),
+                Err(error) => refuse("paths", format!("'{text}': {error}")),
+            }
+        }
+    }
+    let mut entries: Vec<Paths> = prefixes
+        .into_iter()
+        .map(|(size, mut texts)| {
+            texts.sort_unstable();
+            texts.dedup();
+            Paths::Prefixes {
+                size,
+                texts: texts.into(),
+            }
+        })
+        .collect();
+    if !regexes.is_empty() {
+        entries.push(Paths::Regexes(regexes.into()));
+    }
+    entries
+}

@@ -1,0 +1,263 @@
+//! One lookup: the lists a request can reach, each read as far as the best match so far.
+use super::compile::{HeaderTest, Paths, Route};
+use super::index::{Bucket, GUARD_SIZE, Keyed, List, PathCheck, Posting, PrefixTable, Run};
+use super::{Match, Query, Router, Scratch};
+
+/// Header names a list may be filed under before the request's field lines are gone through instead.
+const HEADER_NAMES_ASKED_MAX: usize = 8;
+
+pub(super) fn find(router: &Router, query: &Query, scratch: &mut Scratch) -> Option<Match> {
+    let Scratch {
+        host,
+        sni,
+        header_name,
+        header_value,
+        examined,
+    } = scratch;
+    *examined = 0;
+    lower_into(without_brackets(query.host), host);
+    let sni = match query.tls {
+        None => ServerName::Ignored,
+        Some(None) => ServerName::Absent,
+        Some(Some(name)) => {
+            lower_into(name.strip_suffix('.').unwrap_or(name).as_bytes(), sni);
+            ServerName::Given(sni)
+        }
+    };
+    let mut search = Search {
+        router,
+        query,
+        sni,
+        header_name,
+        header_value,
+        examined,
+        best: u32::MAX,
+    };
+    router.hosts.any(host, |bucket| {
+        search.bucket(bucket);
+        false
+    });
+    search.bucket(&router.hostless);
+
+    let entry = router.entries.get(usize::try_from(search.best).ok()?)?;
+    let route = router.routes.get(usize::try_from(entry.route).ok()?)?;
+    let path_matched = match &entry.paths {
+        Paths::Any => None,
+        Paths::Prefixes { size, .. } => Some(*size),
+        Paths::Regexes(list) => list.iter().find_map(|regex| regex.matched(query.path)),
+    };
+    Some(Match {
+        handle: route.handle,
+        path_matched,
+    })
+}
+
+struct Search<'s> {
+    router: &'s Router,
+    query: &'s Query<'s>,
+    sni: ServerName<'s>,
+    header_name: &'s mut Vec<u8>,
+    header_value: &'s mut Vec<u8>,
+    examined: &'s mut usize,
+    /// The best rank that matched; `u32::MAX` before any did.
+    best: u32,
+}
+
+#[derive(Clone, Copy)]
+enum ServerName<'s> {
+    /// Clear text.
+    Ignored,
+    /// TLS, and the client sent none.
+    Absent,
+    /// Lower-case, without a trailing dot.
+    Given(&'s [u8]),
+}
+
+impl<'s> Search<'s> {
+    /// Prefixes before regexes, longest first: cheap checks set the mark that spares costly ones.
+    fn bucket(&mut self, bucket: &'s Bucket) {
+        if bucket.rank_min >= self.best {
+            return;
+        }
+        self.prefixes(&bucket.prefixes);
+        self.list(&bucket.any_path);
+        self.prefixes(&bucket.regexes);
+    }
+
+    fn prefixes(&mut self, table: &'s PrefixTable) {
+        let mut next = table.longest(self.query.path);
+        while let Some(node) = next.filter(|node| node.rank_min < self.best) {
+            *self.examined += 1;
+            self.list(&node.list);
+            next = table.parent(node);
+        }
+    }
+
+    fn list(&mut self, list: &'s List) {
+        match (list, self.sni) {
+            (List::Flat(run), _) => self.run(run),
+            (List::Split(split), ServerName::Ignored) => {
+                self.keyed(split.plain.as_ref().unwrap_or(&split.tls))
+            }
+            (List::Split(split), _) => self.keyed(&split.tls),
+        }
+    }
+
+    fn keyed(&mut self, keyed: &'s Keyed) {
+        if let ServerName::Given(name) = self.sni {
+            keyed.snis.any(name, |run| {
+                self.run(run);
+                false
+            });
+        }
+        if !keyed.headers.is_empty() {
+            self.headers(keyed);
+        }
+        if let Some(run) = keyed.methods.get(self.query.method) {
+            self.run(run);
+        }
+        self.run(&keyed.rest);
+    }
+
+    fn headers(&mut self, keyed: &'s Keyed) {
+        let headers = self.query.headers;
+        if keyed.headers.len() > HEADER_NAMES_ASKED_MAX {
+            let offered = headers.each(&mut |name, value| {
+                canonical_name_into(name, self.header_name);
+                let values = std::str::from_utf8(self.header_name)
+                    .ok()
+                    .and_then(|name| keyed.headers.get(name));
+                if let Some(values) = values {
+                    lower_into(value, self.header_value);
+                    if let Some(run) = values.get(self.header_value.as_slice()) {
+                        self.run(run);
+                    }
+                }
+            });
+            if offered {
+                return;
+            }
+        }
+        for (name, values) in &keyed.headers {
+            headers.any(name, &mut |value| {
+                lower_into(value, self.header_value);
+                if let Some(run) = values.get(self.header_value.as_slice()) {
+                    self.run(run);
+                }
+                false
+            });
+        }
+    }
+
+    fn run(&mut self, run: &'s Run) {
+        if run.guards.is_empty() {
+            return self.postings(&run.postings);
+        }
+        for (chunk, guard) in run.postings.chunks(GUARD_SIZE).zip(&run.guards) {
+            if chunk
+                .first()
+                .is_none_or(|posting| posting.entry >= self.best)
+            {
+                return;
+            }
+            *self.examined += 1;
+            if guard.is_match(self.query.path) {
+                self.postings(chunk);
+            }
+        }
+    }
+
+    fn postings(&mut self, postings: &[Posting]) {
+        for posting in postings {
+            if posting.entry >= self.best {
+                return;
+            }
+            *self.examined += 1;
+            if self.matches(posting) == Some(true) {
+                self.best = posting.entry;
+                return;
+            }
+        }
+    }
+
+    /// The conditions that filing did not settle, cheapest first. Never `None`: the index is made of what it points at.
+    fn matches(&mut self, posting: &Posting) -> Option<bool> {
+        let entry = self
+            .router
+            .entries
+            .get(usize::try_from(posting.entry).ok()?)?;
+        let route = self.router.routes.get(usize::try_from(entry.route).ok()?)?;
+        let path = self.query.path;
+        Some(
+            posting.port.is_none_or(|port| port == self.query.port)
+                && self.method(route)
+                && self.server_name(route)
+                && route.headers.iter().all(|test| self.header(test))
+                && match (posting.path, &entry.paths) {
+                    (PathCheck::Done, _) | (_, Paths::Any) => true,
+                    (PathCheck::Regex(index), Paths::Regexes(list)) => list
+                        .get(usize::try_from(index).ok()?)?
+                        .matched(path)
+                        .is_some(),
+                    (_, Paths::Prefixes { texts, size }) => {
+                        path.get(..*size).is_some_and(|start| {
+                            texts.binary_search_by(|text| (**text).cmp(start)).is_ok()
+                        })
+                    }
+                    (_, Paths::Regexes(list)) => {
+                        list.iter().any(|regex| regex.matched(path).is_some())
+                    }
+                },
+        )
+    }
+
+    fn method(&self, route: &Route) -> bool {
+        route.methods.is_empty()
+            || route
+                .methods
+                .binary_search_by(|method| (**method).cmp(self.query.method))
+                .is_ok()
+    }
+
+    fn server_name(&self, route: &Route) -> bool {
+        match (&route.snis, self.sni) {
+            (None, _) | (_, ServerName::Ignored) => true,
+            (Some(_), ServerName::Absent) => false,
+            (Some(snis), ServerName::Given(name)) => snis.any(name, |()| true),
+        }
+    }
+
+    fn header(&mut self, test: &HeaderTest) -> bool {
+        let lower = &mut *self.header_value;
+        self.query.headers.any(&test.name, &mut |value| {
+            lower_into(value, lower);
+            test.values
+                .binary_search_by(|want| (**want).cmp(lower))
+                .is_ok()
+                || test.regexes.iter().any(|regex| regex.is_match(value))
+        })
+    }
+}
+
+fn lower_into(text: &[u8], out: &mut Vec<u8>) {
+    out.clear();
+    out.extend(text.iter().map(u8::to_ascii_lowercase));
+}
+
+fn canonical_name_into(name: &[u8], out: &mut Vec<u8>) {
+    out.clear();
+    out.extend(name.iter().map(|byte| {
+        if *byte == b'_' {
+            b'-'
+        } else {
+            byte.to_ascii_lowercase()
+        }
+    }));
+}
+
+/// An IPv6 address is configured and requested with brackets or without.
+fn without_brackets(host: &[u8]) -> &[u8] {
+    host.strip_prefix(b"[")
+        .and_then(|rest| rest.strip_suffix(b"]"))
+        .unwrap_or(host)
+}

@@ -16,5 +16,8 @@ pub const ROUTE_REGEX_SIZE_MAX: usize = 10 << 20;
 pub const ROUTE_REGEX_CACHE_SIZE_MAX: usize = 256 << 10;
 /// Places (hosts × paths) one route is indexed at; above it the route is indexed by host only and its paths are tried one by one.
 pub const ROUTE_PLACES_MAX: usize = 4096;
+/// Postings one route may take where it is filed under each of its server names, header values or methods besides; above it
+/// that condition is checked, not filed.
+pub const ROUTE_POSTINGS_MAX: usize = 1 << 16;
 /// `|` looked at in one regex before its literal prefix is given up.
 pub const ROUTE_REGEX_ALTERNATIONS_MAX: usize = 64;

@@ -161,7 +161,10 @@ impl<'s> Search<'s> {
                 return;
             }
             *self.examined += 1;
-            if guard.is_match(self.query.path) {
+            if guard
+                .as_ref()
+                .is_none_or(|guard| guard.is_match(self.query.path))
+            {
                 self.postings(chunk);
             }
         }

@@ -48,7 +48,7 @@ fn router_agrees_with_kongs_number_over_all_routes() {
                 port: random.pick(&[8443, 9443]),
                 path: random.pick(&[
                     "/", "/a", "/ab", "/a/", "/a/b", "/abc/x", "/b", "/bb/x", "/a1", "/a22/x",
-                    "/c", "/x/b",
+                    "/c", "/x/b", "/ac",
                 ]),
                 tls: random.pick(&[
                     None,

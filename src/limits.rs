@@ -68,3 +68,8 @@ pub const RESPONSE_FIELD_COUNT_MAX: usize = 200;
 const _: () = assert!(RESPONSE_HEAD_SIZE_MAX < PLAIN_BUFFER_MAX);
 /// How long a drain waits for a request on an idle connection (ms), and at most a quarter of the drain's own time.
 pub const DRAIN_IDLE_MS: u64 = 1000;
+/// Postings one route may take where it is filed under each of its server names, header values or methods besides; above it
+/// that condition is checked, not filed.
+pub const ROUTE_POSTINGS_MAX: usize = 1 << 16;
+/// `|` looked at in one regex before its literal prefix is given up.
+pub const ROUTE_REGEX_ALTERNATIONS_MAX: usize = 64;

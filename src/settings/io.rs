@@ -7,7 +7,9 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::cores::{Placement, place};
-use super::{Flag, Given, Loaded, PemSource, Problem, Settings, Source, Sources, TrustSource};
+use super::{
+    Evaluated, Flag, Given, Loaded, PemSource, Problem, Settings, Source, Sources, TrustSource,
+};
 use crate::limits::{PEM_FILE_SIZE_MAX, SETTINGS_FILE_SIZE_MAX};
 
 /// Looked for in this order when no file is named.
@@ -26,39 +28,47 @@ pub struct Invocation {
 }
 
 impl Invocation {
-    /// Loads the settings and checks the PEM files they name. Every problem of the first step that has any.
+    /// Settings whose directives, PEM files and CPUs are all in order, or every problem.
     pub fn load(&self) -> Result<Loaded, Vec<Problem>> {
-        let mut loaded = self.load_settings()?;
-        let problems = pem_problems(&loaded);
-        if !problems.is_empty() {
-            return Err(problems);
-        }
-        if let Some(why) = placement(&loaded.settings)
-            .map_err(|why| vec![mask_problem(&loaded, why)])?
-            .warning
-        {
-            loaded.warnings.push(mask_problem(&loaded, why));
-        }
-        Ok(loaded)
+        self.evaluate().into_result()
     }
 
-    /// Settings alone, for commands that only need the prefix.
-    pub fn load_settings(&self) -> Result<Loaded, Vec<Problem>> {
-        let sources = Sources {
-            file: self.read_file().map_err(|problem| vec![problem])?,
-            // A variable that is not UTF-8 cannot be one of ours.
-            env: std::env::vars_os()
-                .filter_map(|(name, value)| {
-                    Some((name.into_string().ok()?, value.into_string().ok()?))
-                })
-                .collect(),
-            flags: self.flags.clone(),
-        };
-        let mut loaded = super::load(&sources)?;
-        // The pid file and the generated keys must not move with the working directory.
-        loaded.settings.prefix =
-            std::path::absolute(&loaded.settings.prefix).unwrap_or(loaded.settings.prefix);
-        Ok(loaded)
+    /// As [`Invocation::load`], for commands that go on after an error.
+    pub fn evaluate(&self) -> Evaluated {
+        let (sources, unread) = self.sources();
+        let mut evaluated = super::evaluate(&sources);
+        evaluated.errors.extend(unread);
+        absolute_prefix(&mut evaluated.settings);
+        let pem_problems = pem_problems(&evaluated);
+        evaluated.errors.extend(pem_problems);
+        match placement(&evaluated.settings) {
+            Ok(Placement { warning: None, .. }) => {}
+            Ok(Placement {
+                warning: Some(why), ..
+            }) => {
+                let problem = placement_problem(&evaluated, why);
+                evaluated.warnings.push(problem);
+            }
+            Err(why) => {
+                let problem = placement_problem(&evaluated, why);
+                evaluated.errors.push(problem);
+            }
+        }
+        evaluated
+    }
+
+    /// The prefix alone, for commands that address a running gateway: other directives may be broken by now.
+    pub fn prefix(&self) -> Result<PathBuf, Vec<Problem>> {
+        let (sources, unread) = self.sources();
+        let mut evaluated = super::evaluate(&sources);
+        absolute_prefix(&mut evaluated.settings);
+        evaluated
+            .errors
+            .retain(|problem| problem.directive == "prefix");
+        // Without its file the prefix is known only where something above the file names it.
+        let prefix_given = evaluated.given.contains_key("prefix");
+        evaluated.errors.extend(unread.filter(|_| !prefix_given));
+        evaluated.into_result().map(|loaded| loaded.settings.prefix)
     }
 
     /// The file that is read: `-c`, else the first default that exists.
@@ -72,22 +82,47 @@ impl Invocation {
         }
     }
 
-    fn read_file(&self) -> Result<Option<(PathBuf, String)>, Problem> {
-        let Some(path) = self.file() else {
-            return Ok(None);
+    fn sources(&self) -> (Sources, Option<Problem>) {
+        let (file, unread) = match self.file().map(|path| (read_settings(&path), path)) {
+            None => (None, None),
+            Some((Ok(text), path)) => (Some((path, text)), None),
+            Some((Err(why), path)) => {
+                let message = format!("the settings file cannot be read: {why}");
+                (
+                    None,
+                    Some(Problem {
+                        directive: String::new(),
+                        source: Source::Unread(path),
+                        message,
+                    }),
+                )
+            }
         };
-        let text = read_bounded(&path, SETTINGS_FILE_SIZE_MAX).and_then(|bytes| {
-            String::from_utf8(bytes).map_err(|_| std::io::Error::other("it is not UTF-8"))
-        });
-        match text {
-            Ok(text) => Ok(Some((path, text))),
-            Err(why) => Err(Problem {
-                directive: String::new(),
-                source: Source::Flag("-c"),
-                message: format!("the settings file {} cannot be read: {why}", path.display()),
-            }),
-        }
+        // A variable that is not UTF-8 cannot be one of ours.
+        let env = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        (
+            Sources {
+                file,
+                env,
+                flags: self.flags.clone(),
+            },
+            unread,
+        )
     }
+}
+
+/// Pid file and generated keys must not move with the working directory.
+fn absolute_prefix(settings: &mut Settings) {
+    if let Ok(prefix) = std::path::absolute(&settings.prefix) {
+        settings.prefix = prefix;
+    }
+}
+
+fn read_settings(path: &Path) -> std::io::Result<String> {
+    let bytes = read_bounded(path, SETTINGS_FILE_SIZE_MAX)?;
+    String::from_utf8(bytes).map_err(|_| std::io::Error::other("it is not UTF-8"))
 }
 
 /// Where threads go under the CPU mask of this process.
@@ -115,12 +150,13 @@ impl PemSource {
     }
 }
 
-fn mask_problem(loaded: &Loaded, message: String) -> Problem {
+/// The sentences of [`place`] begin with the directive they are about.
+fn placement_problem(evaluated: &Evaluated, message: String) -> Problem {
     let directive = message
         .split_once(':')
         .map_or("", |(name, _)| name)
         .to_owned();
-    let source = loaded
+    let source = evaluated
         .given
         .get(directive.as_str())
         .map_or(Source::Default, |given| given.source.clone());
@@ -132,11 +168,11 @@ fn mask_problem(loaded: &Loaded, message: String) -> Problem {
 }
 
 /// Files that cannot be read or hold nothing usable, in Kong's words (KONG.md §4.2).
-fn pem_problems(loaded: &Loaded) -> Vec<Problem> {
-    let settings = &loaded.settings;
+fn pem_problems(evaluated: &Evaluated) -> Vec<Problem> {
+    let settings = &evaluated.settings;
     let mut problems = Vec::new();
     let mut note = |directive: &str, message: String| {
-        let source = loaded
+        let source = evaluated
             .given
             .get(directive)
             .map_or(Source::Default, |Given { source, .. }| source.clone());

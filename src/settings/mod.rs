@@ -72,7 +72,12 @@ pub struct Given {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    File { path: PathBuf, line: usize },
+    File {
+        path: PathBuf,
+        line: usize,
+    },
+    /// The settings file as a whole.
+    Unread(PathBuf),
     Env(String),
     Flag(&'static str),
     Default,
@@ -86,8 +91,23 @@ pub struct Problem {
     pub message: String,
 }
 
+/// The sources after every check. A directive whose value is refused keeps its default, so that what
+/// depends on the others can still be checked.
+#[derive(Clone, Debug)]
+pub struct Evaluated {
+    pub settings: Settings,
+    pub errors: Vec<Problem>,
+    pub warnings: Vec<Problem>,
+    pub given: BTreeMap<&'static str, Given>,
+}
+
 /// Every problem of the sources, or settings and warnings.
 pub fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
+    evaluate(sources).into_result()
+}
+
+/// As [`load`], for commands that go on after an error to find the next one.
+pub fn evaluate(sources: &Sources) -> Evaluated {
     let mut report = Report::default();
     let given = gather(sources, &mut report);
     let mut settings = Settings::default();
@@ -100,14 +120,24 @@ pub fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
         }
     }
     rules::apply(&mut settings, &given, &mut report);
-    if report.errors.is_empty() {
+    Evaluated {
+        settings,
+        errors: report.errors,
+        warnings: report.warnings,
+        given,
+    }
+}
+
+impl Evaluated {
+    pub fn into_result(self) -> Result<Loaded, Vec<Problem>> {
+        if !self.errors.is_empty() {
+            return Err(self.errors);
+        }
         Ok(Loaded {
-            settings,
-            warnings: report.warnings,
-            given,
+            settings: self.settings,
+            warnings: self.warnings,
+            given: self.given,
         })
-    } else {
-        Err(report.errors)
     }
 }
 
@@ -326,6 +356,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Source::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Source::Unread(path) => write!(f, "{}", path.display()),
             Source::Env(variable) => write!(f, "environment variable {variable}"),
             Source::Flag(flag) => write!(f, "flag {flag}"),
             Source::Default => f.write_str("default"),

@@ -141,3 +141,104 @@ fn ranges(cpus: &[usize]) -> String {
         .collect();
     texts.join(",")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Control::{Own, Shared};
+    use super::WorkerCount::{Auto, Count};
+    use super::*;
+
+    type Row<'a> = (
+        &'a [usize],
+        WorkerCount,
+        Option<&'a [usize]>,
+        Option<usize>,
+        &'a [usize],
+        Control,
+    );
+
+    #[test]
+    fn threads_stay_within_mask_and_directives() {
+        let rows: &[Row<'_>] = &[
+            (&[0], Auto, None, None, &[0], Shared(0)),
+            (&[0, 1, 2, 3], Auto, None, None, &[0, 1, 2, 3], Shared(3)),
+            (&[0, 1, 2, 3], Count(2), None, None, &[0, 1], Own(3)),
+            (&[4, 6], Count(1), None, None, &[4], Own(6)),
+            (&[0, 1, 2, 3], Auto, Some(&[2, 1]), None, &[2, 1], Own(3)),
+            (&[0, 1, 2, 3], Auto, Some(&[2, 3]), None, &[2, 3], Own(1)),
+            (&[0, 1, 2, 3], Count(1), Some(&[2, 3]), None, &[2], Own(3)),
+            (&[0, 1, 2, 3], Count(3), None, Some(0), &[1, 2, 3], Own(0)),
+            (&[0, 1, 2, 3], Auto, None, Some(0), &[1, 2, 3, 0], Shared(0)),
+            (
+                &[0, 1, 2, 3],
+                Auto,
+                Some(&[0, 1]),
+                Some(1),
+                &[0, 1],
+                Shared(1),
+            ),
+        ];
+        for (mask, processes, cores, control_core, workers, control) in rows {
+            let expected = Placement {
+                workers: workers.to_vec(),
+                control: *control,
+                warning: None,
+            };
+            assert_eq!(place(mask, *processes, *cores, *control_core), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn more_threads_than_cpus_are_cut_with_a_warning() {
+        let placement = place(&[0, 1], Count(8), None, None).expect("two CPUs");
+        assert_eq!(
+            (placement.workers, placement.control),
+            (vec![0, 1], Shared(1))
+        );
+        assert!(
+            placement
+                .warning
+                .is_some_and(|why| why.contains("8 engine threads") && why.contains("2 CPUs"))
+        );
+    }
+
+    #[test]
+    fn cpus_outside_the_mask_are_refused_by_number() {
+        let rows: &[(Option<&[usize]>, Option<usize>, &str)] = &[
+            (
+                Some(&[0, 5, 6, 7, 9]),
+                None,
+                "cores: CPU 5-7,9 is outside the CPU mask of this process (0-3)",
+            ),
+            (
+                None,
+                Some(4),
+                "control_core: CPU 4 is outside the CPU mask of this process (0-3)",
+            ),
+        ];
+        for (cores, control_core, expected) in rows {
+            assert_eq!(
+                place(&[0, 1, 2, 3], Auto, *cores, *control_core),
+                Err((*expected).to_owned())
+            );
+        }
+        assert!(place(&[], Auto, None, None).is_err());
+    }
+
+    #[test]
+    fn the_text_says_where_the_control_thread_runs() {
+        let text = |processes| {
+            place(&[0, 1, 2, 3], processes, None, None).map(|placement| placement.to_string())
+        };
+        assert_eq!(
+            text(Auto).as_deref(),
+            Ok(
+                "4 engine threads on CPU 0-3; the control thread shares CPU 3 with an engine thread"
+            )
+        );
+        assert_eq!(
+            text(Count(1)).as_deref(),
+            Ok("1 engine thread on CPU 0; the control thread has CPU 3 to itself")
+        );
+    }
+}

@@ -173,48 +173,55 @@ pub(super) fn stop(
         || drain_timeout(&instance) + Duration::from_secs(5),
         Duration::from_secs,
     );
-    if let Err(why) = kill(pid, libc::SIGTERM) {
-        console.error(&format!("process {pid} cannot be signalled: {why}"));
-        return ExitCode::FAILURE;
+    match end(&instance, pid, libc::SIGTERM, wait) {
+        Ok(true) => {
+            console.say("Sallyport stopped");
+            return ExitCode::SUCCESS;
+        }
+        Ok(false) => console.error(&format!(
+            "process {pid} was told to stop and still runs after {} s; `quit` ends it by force",
+            wait.as_secs()
+        )),
+        Err(why) => console.error(&why),
     }
-    if gone_within(&instance, wait) {
-        console.say("Sallyport stopped");
-        return ExitCode::SUCCESS;
-    }
-    console.error(&format!(
-        "process {pid} was told to stop and still runs after {} s; `quit` ends it by force",
-        wait.as_secs()
-    ));
     ExitCode::FAILURE
 }
 
 pub(super) fn quit(invocation: &Invocation, timeout_s: u64, console: &mut Console<'_>) -> ExitCode {
+    const FORCED_WAIT: Duration = Duration::from_secs(5);
     let Some((instance, pid)) = running(invocation, console) else {
         return ExitCode::FAILURE;
     };
-    let wait = Duration::from_secs(timeout_s);
     let steps = [
-        (libc::SIGQUIT, wait, "gracefully"),
-        (
-            libc::SIGKILL,
-            Duration::from_secs(5),
-            "by force: the time was up",
-        ),
+        (libc::SIGQUIT, Duration::from_secs(timeout_s), "gracefully"),
+        (libc::SIGKILL, FORCED_WAIT, "by force: the time was up"),
     ];
     for (signal, wait, how) in steps {
-        // It may end between the wait and the next signal; the state, not the signal, decides.
-        let sent = kill(pid, signal);
-        if gone_within(&instance, wait) {
-            console.say(&format!("Sallyport stopped {how}"));
-            return ExitCode::SUCCESS;
-        }
-        if let Err(why) = sent {
-            console.error(&format!("process {pid} cannot be signalled: {why}"));
-            return ExitCode::FAILURE;
+        match end(&instance, pid, signal, wait) {
+            Ok(true) => {
+                console.say(&format!("Sallyport stopped {how}"));
+                return ExitCode::SUCCESS;
+            }
+            Ok(false) => {}
+            Err(why) => {
+                console.error(&why);
+                return ExitCode::FAILURE;
+            }
         }
     }
     console.error(&format!("process {pid} still runs"));
     ExitCode::FAILURE
+}
+
+/// Whether the process is gone `wait` after the signal.
+fn end(instance: &Instance, pid: i32, signal: i32, wait: Duration) -> Result<bool, String> {
+    match kill(pid, signal) {
+        Ok(()) => {}
+        // It ended by itself meanwhile.
+        Err(why) if why.raw_os_error() == Some(libc::ESRCH) => {}
+        Err(why) => return Err(format!("process {pid} cannot be signalled: {why}")),
+    }
+    Ok(gone_within(instance, wait))
 }
 
 pub(super) fn reload(invocation: &Invocation, console: &mut Console<'_>) -> ExitCode {

@@ -204,7 +204,8 @@ mod tests {
 
     #[test]
     fn cpus_outside_the_mask_are_refused_by_number() {
-        let rows: &[(Option<&[usize]>, Option<usize>, &str)] = &[
+        type Row<'a> = (Option<&'a [usize]>, Option<usize>, &'a str);
+        let rows: &[Row<'_>] = &[
             (
                 Some(&[0, 5, 6, 7, 9]),
                 None,

@@ -47,7 +47,33 @@ pub(super) fn apply(
             "is set and so is declarative_config_string; one of the two is accepted",
         );
     }
+    one_listener_per_address(settings, given, report);
     accepted_with_a_warning(settings, given, report);
+}
+
+/// The status listener cannot share an address with the proxy. Port 0 is any free port.
+fn one_listener_per_address(
+    settings: &Settings,
+    given: &BTreeMap<&'static str, Given>,
+    report: &mut Report,
+) {
+    for status in settings
+        .status_listen
+        .iter()
+        .filter(|listen| listen.addr.port() != 0)
+    {
+        if settings
+            .proxy_listen
+            .iter()
+            .any(|proxy| proxy.addr == status.addr)
+        {
+            report.error(
+                "status_listen",
+                &source(given, "status_listen"),
+                format!("{} is an address of proxy_listen too", status.addr),
+            );
+        }
+    }
 }
 
 /// The profile fills versions and ciphers in; `custom` keeps what was given (KONG.md §4.3).
@@ -144,6 +170,13 @@ fn accepted_with_a_warning(
     given: &BTreeMap<&'static str, Given>,
     report: &mut Report,
 ) {
+    if settings.proxy_listen.iter().any(|listen| listen.http2) {
+        report.warn(
+            "proxy_listen",
+            &source(given, "proxy_listen"),
+            "`http2` is accepted, but HTTP/2 is not served yet; clients are offered HTTP/1.1",
+        );
+    }
     // Directives that are worth a word whenever they are set to something that counts.
     let when_given: [(&str, bool, &str); 10] = [
         (

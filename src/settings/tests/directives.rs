@@ -7,11 +7,14 @@ use std::time::Duration;
 use super::super::values::{cpu_list, seconds, size, time};
 use super::*;
 
-const SWITCH: (&[&str], &[&str]) = (
+/// Accepted, refused.
+type Values = (&'static [&'static str], &'static [&'static str]);
+
+const SWITCH: Values = (
     &["on", "off", "true", "FALSE", "On"],
     &["yes", "1", "0", "enabled", "on off"],
 );
-const LOG: (&[&str], &[&str]) = (
+const LOG: Values = (
     &[
         "off",
         "/dev/stdout",
@@ -21,7 +24,7 @@ const LOG: (&[&str], &[&str]) = (
     ],
     &["syslog:server=10.0.0.1"],
 );
-const WAIT: (&[&str], &[&str]) = (
+const WAIT: Values = (
     &["1", "60s", "500ms", "1h30m", "1d"],
     &[
         "0",
@@ -34,17 +37,17 @@ const WAIT: (&[&str], &[&str]) = (
         "99999999999999999999",
     ],
 );
-const SECONDS: (&[&str], &[&str]) = (&["0", "30", "0.5", "5m"], &["-1", "0.5s", "x", ".5", "1."]);
-const DEPTH: (&[&str], &[&str]) = (&["0", "1", "100"], &["-1", "101", "x", "+1"]);
-const PEMS: (&[&str], &[&str]) = (&["/etc/x.pem", "a.pem, b.pem"], &["a\0b"]);
-const PATH: (&[&str], &[&str]) = (&["/etc/x", "relative/x"], &["a\0b"]);
-const LISTENERS: (&[&str], &[&str]) = (
+const SECONDS: Values = (&["0", "30", "0.5", "5m"], &["-1", "0.5s", "x", ".5", "1."]);
+const DEPTH: Values = (&["0", "1", "100"], &["-1", "101", "x", "+1"]);
+const PEMS: Values = (&["/etc/x.pem", "a.pem, b.pem"], &["a\0b"]);
+const PATH: Values = (&["/etc/x", "relative/x"], &["a\0b"]);
+const LISTENERS: Values = (
     &["off", "0.0.0.0:1", "[::]:1 ssl"],
     &["8000", "0.0.0.0:8000 quic"],
 );
 
 /// Directive; accepted; refused. Pairs of certificates and keys are set together in `accepted`.
-const ROWS: &[(&str, (&[&str], &[&str]))] = &[
+const ROWS: &[(&str, Values)] = &[
     ("prefix", (&["/srv/x", "here"], &["a\0b"])),
     (
         "log_level",
@@ -373,7 +376,7 @@ fn defaults_are_kongs_where_kong_has_one() {
         [(8000, false, false), (8443, true, true)]
     );
     let loaded = with(&[]).expect("defaults are in order");
-    assert_eq!(texts(&loaded.warnings), Vec::<String>::new());
+    assert_eq!(warned(&loaded), Vec::<String>::new());
     let settings = loaded.settings;
     assert_eq!(settings.status_listen[0].addr.to_string(), "127.0.0.1:8007");
     assert_eq!(settings.upstream_keepalive_pool_size, 512);
@@ -541,17 +544,56 @@ fn accepted_values_that_do_less_are_warned_about() {
         ),
     ];
     for (set, expected) in rows {
-        let warnings = texts(
-            &with(set)
-                .map_err(|problems| texts(&problems))
-                .expect("only warnings")
-                .warnings,
-        );
+        let loaded = with(set)
+            .map_err(|problems| texts(&problems))
+            .expect("only warnings");
+        let warnings = warned(&loaded);
         assert!(
             warnings.len() == 1 && warnings[0].contains(expected),
             "{set:?}: {warnings:?}"
         );
     }
+}
+
+/// The issue, use case 1: `http2` is accepted with one warning, on Kong's default line too.
+#[test]
+fn http2_is_warned_about_once() {
+    for (set, count) in [
+        (&[][..], 1),
+        (
+            &[("proxy_listen", "0.0.0.0:1 http2, 0.0.0.0:2 http2 ssl")],
+            1,
+        ),
+        (&[("proxy_listen", "0.0.0.0:1 ssl")], 0),
+    ] {
+        let warnings = texts(&with(set).expect("listeners").warnings);
+        assert_eq!(warnings.len(), count, "{warnings:?}");
+        assert!(
+            warnings
+                .iter()
+                .all(|warning| warning.contains("proxy_listen: `http2`"))
+        );
+    }
+}
+
+#[test]
+fn status_and_proxy_cannot_share_an_address() {
+    let problems = with(&[
+        ("proxy_listen", "0.0.0.0:1"),
+        ("status_listen", "0.0.0.0:1"),
+    ]);
+    let problems = problems.expect_err("one address twice");
+    assert_eq!(
+        texts(&problems),
+        ["flag --set: status_listen: 0.0.0.0:1 is an address of proxy_listen too"]
+    );
+    assert!(
+        with(&[
+            ("proxy_listen", "0.0.0.0:0"),
+            ("status_listen", "0.0.0.0:0")
+        ])
+        .is_ok()
+    );
 }
 
 #[test]
@@ -562,5 +604,5 @@ fn verification_that_one_directive_turns_on_is_not_warned_about() {
     ])
     .expect("switches");
     assert!(loaded.settings.upstream_tls_verify());
-    assert_eq!(texts(&loaded.warnings), Vec::<String>::new());
+    assert_eq!(warned(&loaded), Vec::<String>::new());
 }

@@ -24,3 +24,10 @@ fn with(set: &[(&str, &str)]) -> Result<Loaded, Vec<Problem>> {
 fn texts(problems: &[Problem]) -> Vec<String> {
     problems.iter().map(Problem::to_string).collect()
 }
+
+/// Warnings beside the one that the default of proxy_listen earns.
+fn warned(loaded: &Loaded) -> Vec<String> {
+    let mut warnings = texts(&loaded.warnings);
+    warnings.retain(|warning| !warning.starts_with("default: proxy_listen: `http2` is accepted"));
+    warnings
+}

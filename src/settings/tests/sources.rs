@@ -181,7 +181,7 @@ fn names_that_are_nobodys_are_refused_with_the_nearest() {
     }
     let loaded = load(&sources("", &[("KONG_PREFX", "/a")], &[])).expect("a warning");
     assert_eq!(
-        texts(&loaded.warnings),
+        warned(&loaded),
         [
             "environment variable KONG_PREFX: prefx: is no directive, so the variable is ignored; the nearest is KONG_PREFIX"
         ]
@@ -204,7 +204,7 @@ fn names_of_kong_that_we_lack_are_warned_about() {
     ] {
         assert!(is_kongs(name), "{name}");
         let file = load(&sources(&format!("{name} = 1"), &[], &[])).expect(name);
-        assert_eq!(file.warnings.len(), 1, "{name}");
+        assert_eq!(warned(&file).len(), 1, "{name}");
         assert!(
             file.warnings[0]
                 .to_string()
@@ -218,17 +218,11 @@ fn names_of_kong_that_we_lack_are_warned_about() {
             &[],
         ))
         .expect(name);
-        assert_eq!(env.warnings.len(), 1, "{name}");
+        assert_eq!(warned(&env).len(), 1, "{name}");
     }
     for name in ["pg_host", "pg_password", "untrusted_lua"] {
-        assert_eq!(
-            load(&sources(&format!("{name} = 1"), &[], &[]))
-                .expect(name)
-                .warnings
-                .len(),
-            0,
-            "{name}"
-        );
+        let loaded = load(&sources(&format!("{name} = 1"), &[], &[])).expect(name);
+        assert_eq!(warned(&loaded), Vec::<String>::new(), "{name}");
     }
     let near =
         load(&sources("nginx_http_client_hedaer_timeout = 1s", &[], &[])).expect("an injection");
@@ -268,7 +262,7 @@ fn variables_of_orchestrators_are_passed_over() {
         ("OTHER_PREFIX", "/x"),
     ];
     let loaded = load(&sources("", &env, &[])).expect("nothing of ours");
-    assert_eq!(texts(&loaded.warnings), Vec::<String>::new());
+    assert_eq!(warned(&loaded), Vec::<String>::new());
     assert!(loaded.given.is_empty());
 }
 
@@ -276,7 +270,7 @@ fn variables_of_orchestrators_are_passed_over() {
 fn a_directive_set_twice_in_the_file_is_warned_about() {
     let loaded = load(&sources("prefix = /a\nprefix = /b", &[], &[])).expect("the later counts");
     assert_eq!(
-        texts(&loaded.warnings),
+        warned(&loaded),
         ["s.conf:2: prefix: is set again; line 1 does not count"]
     );
 }

@@ -23,3 +23,5 @@ pub mod worker;
 pub mod publish;
 pub mod resolve;
 pub mod telemetry;
+// ── front door ──
+pub mod cli;

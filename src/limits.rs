@@ -57,8 +57,6 @@ pub const ROUTE_REGEX_SIZE_MAX: usize = 10 << 20;
 pub const ROUTE_REGEX_CACHE_SIZE_MAX: usize = 256 << 10;
 /// Places (hosts × paths) one route is indexed at; above it the route is indexed by host only and its paths are tried one by one.
 pub const ROUTE_PLACES_MAX: usize = 4096;
-/// `|` looked at in one regex before its literal prefix is given up.
-pub const ROUTE_REGEX_ALTERNATIONS_MAX: usize = 64;
 
 // ── responses of upstreams ──
 /// Head of a response (bytes) and its fields: Kong's nginx reads 64k into proxy_buffer_size-like buffers; ours is a bound
@@ -73,3 +71,26 @@ pub const DRAIN_IDLE_MS: u64 = 1000;
 pub const ROUTE_POSTINGS_MAX: usize = 1 << 16;
 /// `|` looked at in one regex before its literal prefix is given up.
 pub const ROUTE_REGEX_ALTERNATIONS_MAX: usize = 64;
+// ── settings ──
+/// A settings file larger than this is refused (bytes): Kong's own annotated file has 90 KB.
+pub const SETTINGS_FILE_SIZE_MAX: u64 = 1 << 20;
+/// A PEM file named by a directive may have this size (bytes): the operating system's bundles have 200 to 500 KB.
+pub const PEM_FILE_SIZE_MAX: u64 = 16 << 20;
+/// Elements of one listen directive.
+pub const LISTENERS_MAX: usize = 64;
+/// Entries of any other list directive.
+pub const LIST_ENTRIES_MAX: usize = 1024;
+/// Longest time a directive may ask for (seconds): ten years, far from any overflow of a clock.
+pub const TIME_MAX_S: u64 = 10 * 365 * 86_400;
+/// RFC 8446 §4.6.1: a ticket lives for seven days at most (seconds).
+pub const TICKET_LIFETIME_MAX_S: u64 = 7 * 86_400;
+/// Upper end of `large_client_header_buffers`: number of buffers.
+pub const HEAD_BUFFERS_MAX: u32 = 64;
+/// Upper end of `large_client_header_buffers`: size of one (bytes).
+pub const HEAD_BUFFER_SIZE_MAX: u64 = 64 * 1024;
+/// Upper end of `request_field_count_max`.
+pub const FIELD_COUNT_MAX: u32 = 1000;
+/// Upper end of `connections_max`, per core: Linux's default `fs.nr_open`.
+pub const CONNECTIONS_PER_CORE_MAX: u32 = 1 << 20;
+/// Highest CPU number a CPU list may name, so that `0-4000000000` costs nothing.
+pub const CPU_MAX: usize = 4095;

@@ -13,6 +13,8 @@ mod requests;
 mod scopes;
 mod services;
 #[cfg(test)]
+pub mod testing;
+#[cfg(test)]
 mod tests;
 pub mod tls_glue;
 

@@ -107,6 +107,8 @@ impl Scopes {
                     RequestTermination::from_config(&row.config)?,
                 )
             }
+            // Accepted for clients' sake; metrics are always on and nothing happens to a request.
+            "prometheus" => Ok(()),
             _ => Err("cannot be run by this version; disable or delete it".into()),
         }
     }

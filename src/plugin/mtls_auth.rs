@@ -23,6 +23,9 @@ pub struct MtlsAuth {
     anonymous: Option<ConsumerName>,
 }
 
+/// From CA ids and `allow_partial_chain` to the set of anchors.
+pub type TrustBuilder<'a> = dyn FnMut(&[Uuid], bool) -> Result<Arc<TrustSet>, String> + 'a;
+
 /// `revocation_check_mode`, KONG.md §5.6.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 pub enum RevocationCheck {
@@ -35,10 +38,10 @@ pub enum RevocationCheck {
 }
 
 impl MtlsAuth {
-    /// `trust` builds, or shares, the set of anchors for CA ids with `allow_partial_chain`; its error is kept, not returned.
+    /// `trust` builds or shares the set of anchors; its error is kept, not returned.
     pub fn from_config(
         config: &Map<String, Value>,
-        trust: &mut dyn FnMut(&[Uuid], bool) -> Result<Arc<TrustSet>, String>,
+        trust: &mut TrustBuilder,
     ) -> Result<MtlsAuth, String> {
         let config = Config::deserialize(config).map_err(|e| format!("config: {e}"))?;
         if config.ca_certificates.is_empty() {

@@ -17,13 +17,15 @@ pub(super) struct Authorities<'a, B: Builder> {
 
 /// What a later compilation may take over.
 pub(super) struct Built<B: Builder> {
-    authorities: HashMap<Uuid, (Arc<Entity>, Result<Decoded, Arc<str>>)>,
+    authorities: HashMap<Uuid, (Arc<Entity>, Outcome)>,
     trust_sets: HashMap<(Anchors, bool), Result<Arc<TrustSet>, String>>,
     roots: HashMap<Anchors, Result<Arc<B::Roots>, Arc<str>>>,
 }
 
 /// In ascending id, each once, with the DER: two lists with one content are one set.
 type Anchors = Vec<(Uuid, Arc<[u8]>)>;
+
+type Outcome = Result<Decoded, Arc<str>>;
 
 #[derive(Clone)]
 struct Decoded {

@@ -25,8 +25,11 @@ pub(super) type Built<B> = HashMap<Uuid, Certificate<B>>;
 pub(super) struct Certificate<B: Builder> {
     entity: Arc<Entity>,
     pair: OnceLock<Pair<B>>,
-    identity: OnceLock<(Arc<B::Identity>, Option<Arc<str>>)>,
+    identity: OnceLock<Shown<B>>,
 }
+
+/// With the reason when it is a broken one.
+type Shown<B> = (Arc<<B as Builder>::Identity>, Option<Arc<str>>);
 
 impl<'a, B: Builder> Certificates<'a, B> {
     pub fn new(builder: &'a B, config: &'a Config, previous: Option<&'a Built<B>>) -> Self {
@@ -117,8 +120,7 @@ impl<B: Builder> Certificate<B> {
         self.pair.get_or_init(build).clone()
     }
 
-    /// With the reason when it is a broken one.
-    fn identity(&self, builder: &B) -> (Arc<B::Identity>, Option<Arc<str>>) {
+    fn identity(&self, builder: &B) -> Shown<B> {
         let build = || {
             let pairs = self.pair(builder).and_then(|pair| {
                 let alternative = self.alternative(builder).map_err(Arc::<str>::from)?;

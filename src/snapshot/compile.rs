@@ -259,10 +259,11 @@ fn consumers<B: Builder>(
 
 fn same_table(kind: Kind, old: &Config, new: &Config) -> bool {
     let count = |config: &Config| config.tables.get(&kind).map_or(0, |table| table.len());
-    let same = |((old_id, old), (new_id, new)): ((&Uuid, &Arc<Entity>), (&Uuid, &Arc<Entity>))| {
-        old_id == new_id && (Arc::ptr_eq(old, new) || old == new)
-    };
-    count(old) == count(new) && old.table(kind).zip(new.table(kind)).all(same)
+    let pairs = || old.table(kind).zip(new.table(kind));
+    count(old) == count(new)
+        && pairs().all(|((old_id, old), (new_id, new))| {
+            old_id == new_id && (Arc::ptr_eq(old, new) || old == new)
+        })
 }
 
 /// Behind `Snapshot::reuse`.

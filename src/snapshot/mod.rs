@@ -1,9 +1,31 @@
 //! The immutable compiled configuration: what every core looks at while it serves one request.
+//!
+//! - `compile`: a whole configuration becomes a snapshot; what did not change is taken over from the one before.
+//! - `certificates`, `authorities`, `services`, `consumers`: one kind of entity each.
+//! - `scopes`: which plugin instance runs where (KONG.md §1.10).
+//! - `requests`: for which SNI a client certificate is asked (KONG.md §5.2).
+//! - `tls_glue`: the only place that calls `tls` and `router` to build something.
+mod authorities;
+mod certificates;
+pub mod compile;
+mod consumers;
+mod requests;
+mod scopes;
+mod services;
+#[cfg(test)]
+pub mod testing;
+#[cfg(test)]
+mod tests;
+pub mod tls_glue;
+
+pub use compile::{Globals, Problem, Warning};
 
 use crate::plugin;
+use crate::plugin::values;
 use crate::router::{Router, path::Handling};
 use crate::tls::server::ServerPolicy;
 use crate::tls::upstream::UpstreamTls;
+use std::any::Any;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,6 +39,9 @@ pub struct Snapshot {
     pub routes: Vec<Arc<Route>>,
     pub server: Arc<ServerPolicy>,
     pub consumers: Arc<Consumers>,
+    /// What the next compilation takes over when the content is still the same (`compile::Reuse`). Nothing for the data
+    /// plane: it holds configuration text, private keys among it.
+    pub reuse: Arc<dyn Any + Send + Sync>,
 }
 
 pub struct Route {
@@ -60,23 +85,53 @@ pub enum Scheme {
     NotServed,
 }
 
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Host {
     Ip(IpAddr),
+    /// Lower case.
     Name(Arc<str>),
     /// Names an `upstreams` entity: kept, not served yet; 503.
     Upstream(Arc<str>),
 }
 
+#[derive(Debug)]
 pub struct Consumer {
     pub id: Uuid,
     pub username: Option<Arc<str>>,
     pub custom_id: Option<Arc<str>>,
     /// From `acls`, in ascending order.
     pub groups: Vec<Arc<str>>,
+    /// The four above as field values for the upstream (`plugin::values`).
+    pub id_value: Arc<str>,
+    pub username_value: Option<Arc<str>>,
+    pub custom_id_value: Option<Arc<str>>,
+    pub groups_value: Arc<str>,
+}
+
+impl Consumer {
+    pub fn new(
+        id: Uuid,
+        username: Option<&str>,
+        custom_id: Option<&str>,
+        mut groups: Vec<Arc<str>>,
+    ) -> Consumer {
+        groups.sort_unstable();
+        groups.dedup();
+        Consumer {
+            id,
+            username: username.map(Arc::from),
+            custom_id: custom_id.map(Arc::from),
+            id_value: id.to_string().into(),
+            username_value: username.map(|name| values::field_value(name).into()),
+            custom_id_value: custom_id.map(|id| values::field_value(id).into()),
+            groups_value: values::list(groups.iter().map(|group| &**group), ", ").into(),
+            groups,
+        }
+    }
 }
 
 /// Every way a consumer is looked up (KONG.md §5.4).
-#[derive(Default)]
+#[derive(Default, Debug)]
 pub struct Consumers {
     pub by_id: HashMap<Uuid, Arc<Consumer>>,
     pub by_username: HashMap<Arc<str>, Arc<Consumer>>,
@@ -85,6 +140,7 @@ pub struct Consumers {
     pub by_subject_name: HashMap<Arc<str>, Vec<Credential>>,
 }
 
+#[derive(Debug)]
 pub struct Credential {
     pub id: Uuid,
     /// `None`: any CA of the plugin.

@@ -115,3 +115,34 @@ pub const TICKET_LIFETIME_SECS_MAX: u64 = 7 * 24 * 60 * 60;
 
 const _: () = assert!(CLIENT_CHAIN_SIZE_MAX < 0xffff && CLIENT_CA_NAMES_SIZE_MAX < 0xffff);
 const _: () = assert!(CLIENT_INTERMEDIATES_MAX < CLIENT_CHAIN_COUNT_MAX);
+// ── certificate paths and verdicts: tls/trust, tls/client_auth, tls/upstream ──
+
+/// Certificates behind the leaf that are parsed at all before the choice above; one costs 2 to 3 µs.
+pub const CLIENT_CERTIFICATES_PARSED_MAX: usize = 16;
+/// Intermediates an upstream's chain may contribute; servers send more than clients, and the operator picks them.
+pub const UPSTREAM_INTERMEDIATES_MAX: usize = 8;
+/// Intermediates taken from the trust set itself for one search.
+pub const LISTED_INTERMEDIATES_MAX: usize = 6;
+/// Anchors whose name fits that one search may try.
+pub const PATH_ANCHORS_MAX: usize = 64;
+/// Signatures one search may verify, at about 75 µs each: a core is held for less than 2 ms.
+/// The longest path takes seven; webpki's own bound is 100.
+pub const PATH_SIGNATURES_MAX: u32 = 24;
+/// Good verdicts a core remembers; one holds an identity, about 2 KB.
+pub const VERDICTS_TRUSTED_MAX: usize = 4096;
+/// Refusals a core remembers, apart from the good ones so that strangers evict only each other.
+pub const VERDICTS_REFUSED_MAX: usize = 512;
+/// Seconds a refusal is believed: a chain that is not valid yet, or a wrong clock, heals by itself.
+pub const VERDICT_REFUSED_TTL_S: u64 = 5;
+/// Client configurations a core keeps; losing one costs its sessions, not a connection.
+pub const UPSTREAM_CONFIGS_MAX: usize = 4096;
+/// Server names one upstream identity keeps sessions for; with preserve_host the client chooses them.
+pub const UPSTREAM_SESSION_NAMES_MAX: usize = 32;
+
+const _: () = {
+    assert!(CLIENT_INTERMEDIATES_MAX <= PATH_INTERMEDIATES_MAX);
+    assert!(CLIENT_INTERMEDIATES_MAX <= CLIENT_CERTIFICATES_PARSED_MAX);
+    assert!(PATH_SIGNATURES_MAX as usize > PATH_INTERMEDIATES_MAX);
+    assert!(PATH_SIGNATURES_MAX < 100);
+    assert!(VERDICTS_REFUSED_MAX < VERDICTS_TRUSTED_MAX);
+};

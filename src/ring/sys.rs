@@ -3,8 +3,13 @@
 
 use std::io;
 
-/// Sends `signal` to the process `pid`.
+/// kill(2) for one process; `signal` 0 only asks whether it exists and may be signalled.
+///
+/// Refuses numbers below 1, which kill(2) takes for groups of processes or for all of them.
 pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    if pid < 1 {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a process id is above 0"));
+    }
     // SAFETY: kill(2) takes two integers and touches no memory of ours.
     match unsafe { libc::kill(pid, signal) } {
         0 => Ok(()),
@@ -71,4 +76,31 @@ pub fn raise_nofile() -> u64 {
         }
     }
     limit.rlim_cur
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_process_can_be_asked_for_and_groups_cannot() {
+        assert!(kill(std::process::id() as i32, 0).is_ok());
+        for pid in [0, -1, i32::MIN] {
+            assert_eq!(kill(pid, 0).map_err(|e| e.kind()), Err(io::ErrorKind::InvalidInput), "{pid}");
+        }
+    }
+
+    #[test]
+    fn peek_tells_quiet_data_and_closed_apart() {
+        use std::io::Write;
+        use std::os::fd::AsRawFd;
+        let (near, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert_eq!(peek(near.as_raw_fd()), Peek::Quiet);
+        far.write_all(b"x").unwrap();
+        assert_eq!(peek(near.as_raw_fd()), Peek::Data);
+        let mut byte = [0; 4];
+        assert_eq!(read_now(near.as_raw_fd(), &mut byte).unwrap(), 1);
+        drop(far);
+        assert_eq!(peek(near.as_raw_fd()), Peek::Closed);
+    }
 }

@@ -31,8 +31,6 @@ pub const ACCEPTS_IN_FLIGHT: usize = 8;
 pub const HANDSHAKE_STEPS_PER_TURN: usize = 8;
 /// Handshakes that may wait for their turn on one core; above it new connections are closed.
 pub const HANDSHAKES_WAITING_MAX: usize = 2048;
-/// Bytes of a handshake's first flight from a client.
-pub const CLIENT_HELLO_SIZE_MAX: usize = 16 * 1024;
 /// Bytes a client may send in a whole handshake (a chain of certificates among them).
 pub const HANDSHAKE_SIZE_MAX: usize = 128 * 1024;
 /// How long session tickets wait for the first response to travel with (ms).

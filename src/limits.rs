@@ -215,3 +215,6 @@ pub const HOSTS_CHECK_MS: u64 = 3_000;
 pub const HOSTS_SIZE_MAX: u64 = 4 * 1024 * 1024;
 const _: () = assert!(RESOLVE_TTL_MIN_S > 0 && RESOLVE_TTL_MIN_S < RESOLVE_TTL_MAX_S);
 const _: () = assert!(RESOLVE_QUERY_MS < RESOLVE_DEADLINE_MS);
+/// Scratch memory of requests a core keeps, and the size above which one is not kept (bytes).
+pub const SCRATCH_KEPT: usize = 256;
+pub const SCRATCH_SIZE_KEPT: usize = 64 * 1024;

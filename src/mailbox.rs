@@ -6,7 +6,7 @@
 use crate::ring::{Bell, Doorbell, doorbell};
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::CoreMetrics;
-use crate::tls::tickets::Epochs;
+use crate::tls::tickets::EpochSecret;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use std::io;
 use std::net::IpAddr;
@@ -18,6 +18,13 @@ use std::time::Instant;
 pub const DOWN_MAX: usize = 4096;
 /// Requests of all cores that may wait for the control thread; a look-up that finds it full fails at once.
 pub const UP_MAX: usize = 16384;
+
+/// Secrets for session tickets: the one to seal with, and the one whose tickets are still opened.
+#[derive(Clone)]
+pub struct Epochs {
+    pub current: EpochSecret,
+    pub previous: Option<EpochSecret>,
+}
 
 /// Control thread → one core.
 pub enum Down {

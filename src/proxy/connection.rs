@@ -66,7 +66,7 @@ pub async fn serve(core: Rc<Core>, socket: Socket, accepted: Accepted) {
     if let Some(facts) = &facts {
         log::handshake(&core, facts, chain.is_some());
     }
-    let mut client = Client { peer, socket_peer: accepted.peer, port, tls: facts, chain, requests: 0 };
+    let mut client = Client::new(&accepted, peer, port, facts, chain);
 
     // Requests, one after the other.
     let memo = Memo::default();

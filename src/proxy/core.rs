@@ -6,7 +6,8 @@ use crate::proxy::names::Names;
 use crate::proxy::options::Options;
 use crate::proxy::pool::Pool;
 use crate::ring::{self, Driver, Signal};
-use crate::snapshot::Snapshot;
+use crate::proxy::exchange::Scratch;
+use crate::snapshot::{Route, Snapshot};
 use crate::telemetry::log::CoreLog;
 use crate::telemetry::metrics::CoreMetrics;
 use crate::tls::Digest;
@@ -17,18 +18,52 @@ use crate::tls::upstream::CoreUpstream;
 use crate::{http1, limits};
 use crossbeam::channel::Receiver;
 use monoio::time::Instant;
-use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
-use std::collections::VecDeque;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{SystemTime, UNIX_EPOCH};
+use uuid::Uuid;
 
 /// One snapshot as this core uses it.
 pub struct View {
     pub snapshot: Arc<Snapshot>,
     pub server: CoreServer,
+    /// Route id → place in `snapshot.routes`; made when first asked for.
+    by_id: OnceCell<HashMap<Uuid, usize>>,
+}
+
+impl View {
+    fn new(snapshot: Arc<Snapshot>, tickets: &Arc<Ticketer>) -> Rc<Self> {
+        let server = CoreServer::new(snapshot.server.clone(), tickets.clone());
+        Rc::new(View { snapshot, server, by_id: OnceCell::new() })
+    }
+
+    pub fn route(&self, id: Uuid) -> Option<&Arc<Route>> {
+        let routes = &self.snapshot.routes;
+        let by_id =
+            self.by_id.get_or_init(|| routes.iter().enumerate().map(|(at, route)| (route.id, at)).collect());
+        routes.get(*by_id.get(&id)?)
+    }
+}
+
+/// Memory for requests, lent to one exchange at a time.
+#[derive(Default)]
+pub struct ScratchPool(RefCell<Vec<Box<Scratch>>>);
+
+impl ScratchPool {
+    pub fn take(&self) -> Box<Scratch> {
+        self.0.borrow_mut().pop().unwrap_or_else(Scratch::new)
+    }
+
+    /// Keeps it for the next request unless one long message has made it large.
+    pub fn give(&self, scratch: Box<Scratch>) {
+        let mut kept = self.0.borrow_mut();
+        if kept.len() < limits::SCRATCH_KEPT && scratch.out.capacity() <= limits::SCRATCH_SIZE_KEPT {
+            kept.push(scratch);
+        }
+    }
 }
 
 pub struct Core {
@@ -47,6 +82,7 @@ pub struct Core {
     pub upstream_tls: RefCell<CoreUpstream>,
     pub pool: Pool,
     pub names: Names,
+    pub scratch: ScratchPool,
     pub buffers: ring::Pool,
     pub bulk_buffers: ring::Pool,
     /// Raised when the gateway drains: idle connections close, running exchanges end with `Connection: close`.
@@ -65,23 +101,23 @@ pub struct Core {
 impl Core {
     pub fn new(parts: Parts) -> Rc<Self> {
         let Parts { driver, options, snapshot, tickets, mailbox, log, chosen } = parts;
-        let server = CoreServer::new(snapshot.server.clone(), tickets.clone());
         let seed = ahash::RandomState::new();
         Rc::new(Core {
             index: mailbox.core,
             driver,
-            view: RefCell::new(Rc::new(View { snapshot, server })),
+            view: RefCell::new(View::new(snapshot, &tickets)),
             tickets,
             down: mailbox.down,
             seen: Cell::new(0),
             generation: mailbox.generation,
             up: mailbox.up,
-            metrics: RefCell::new(CoreMetrics::default()),
+            metrics: RefCell::new(CoreMetrics::new(mailbox.core)),
             log: RefCell::new(log),
-            verdicts: RefCell::new(VerdictCache::default()),
-            upstream_tls: RefCell::new(CoreUpstream::new(chosen)),
+            verdicts: RefCell::new(VerdictCache::new()),
+            upstream_tls: RefCell::new(CoreUpstream::new(&chosen)),
             pool: Pool::new(options.pool_size, options.pool_requests_max, options.pool_idle_timeout),
             names: Names::default(),
+            scratch: ScratchPool::default(),
             buffers: ring::Pool::new(limits::BUFFER_SIZE, limits::BUFFERS_KEPT),
             bulk_buffers: ring::Pool::new(limits::BULK_BUFFER_SIZE, limits::BULK_BUFFERS_KEPT),
             draining: Signal::default(),
@@ -112,7 +148,7 @@ impl Core {
         while let Ok(message) = self.down.try_recv() {
             match message {
                 Down::Snapshot(snapshot) => self.switch(snapshot),
-                Down::Tickets(epochs) => self.tickets.install(&epochs),
+                Down::Tickets(epochs) => self.tickets.install(epochs.current.clone(), epochs.previous.clone()),
                 Down::Resolved(name, answer) => self.names.answered(&name, &answer),
                 Down::Scrape(reply) => {
                     let _ = reply.try_send((self.index, Box::new(self.metrics.borrow().clone())));
@@ -127,7 +163,6 @@ impl Core {
 
     fn switch(&self, snapshot: Arc<Snapshot>) {
         let number = snapshot.number;
-        let server = CoreServer::new(snapshot.server.clone(), self.tickets.clone());
         // Connections that no live service could ask for any more are closed at once, not at their idle timeout.
         let live: HashSet<Digest> = snapshot
             .routes
@@ -136,9 +171,9 @@ impl Core {
             .map(|tls| tls.fingerprint)
             .collect();
         self.pool.keep_only(&live);
-        self.upstream_tls.borrow_mut().gc(&live);
-        *self.view.borrow_mut() = Rc::new(View { snapshot, server });
-        self.metrics.borrow_mut().snapshot_number = number;
+        self.upstream_tls.borrow_mut().gc(|fingerprint| live.contains(fingerprint));
+        *self.view.borrow_mut() = View::new(snapshot, &self.tickets);
+        self.metrics.borrow_mut().snapshot(number);
         self.up.send(Up::Holds { core: self.index, number });
     }
 

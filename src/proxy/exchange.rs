@@ -1,7 +1,13 @@
 //! One request with its response: what is known of it, from its first byte to its line in the log.
 
 use crate::http1::head::{RequestHead, ResponseHead};
+use crate::proxy::connection::Accepted;
+use crate::proxy::error_body::{Origin, message_for};
 use crate::router;
+use crate::tls::client_auth::ClientChain;
+use crate::tls::identity::Identity;
+use crate::tls::session::Facts;
+use std::cell::OnceCell;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -14,10 +20,36 @@ pub struct Client {
     pub socket_peer: SocketAddr,
     /// The port the client connected to (listener's, or the PROXY header's destination), through `port_maps`.
     pub port: u16,
-    pub tls: Option<Arc<crate::tls::session::Facts>>,
-    pub chain: Option<Arc<crate::tls::client_auth::ClientChain>>,
+    pub tls: Option<Facts>,
+    pub chain: Option<Arc<ClientChain>>,
     /// Requests begun on this connection.
     pub requests: u64,
+    /// The port of the listener itself.
+    pub listener_port: u16,
+    /// What the client's leaf says, for the log; parsed once.
+    identity: OnceCell<Option<Box<Identity>>>,
+}
+
+impl Client {
+    pub fn new(accepted: &Accepted, peer: SocketAddr, port: u16, tls: Option<Facts>, chain: Option<Arc<ClientChain>>) -> Self {
+        Client {
+            peer,
+            socket_peer: accepted.peer,
+            port,
+            tls,
+            chain,
+            requests: 0,
+            listener_port: accepted.port,
+            identity: OnceCell::new(),
+        }
+    }
+
+    /// The client's leaf, taken apart.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity
+            .get_or_init(|| Identity::parse(self.chain.as_ref()?.certificates.first()?).ok().map(Box::new))
+            .as_deref()
+    }
 }
 
 /// Memory one request needs, lent by the core and given back: an idle connection holds none of it.
@@ -129,7 +161,7 @@ pub struct Latencies {
 pub struct Refusal {
     pub status: u16,
     pub message: Arc<str>,
-    pub origin: crate::proxy::error_body::Origin,
+    pub origin: Origin,
     /// A verbatim body and its content type instead of Kong's error body.
     pub body: Option<(Arc<str>, Arc<str>)>,
     /// Further fields, e.g. Location.
@@ -143,16 +175,16 @@ pub struct Refusal {
 impl Refusal {
     /// Raised by Kong's own logic (router, plugins).
     pub fn kong(status: u16, message: &str) -> Self {
-        Self::new(status, message, crate::proxy::error_body::Origin::Kong)
+        Self::new(status, message, Origin::Kong)
     }
 
     /// Raised by the proxy layer (malformed request, upstream failure).
     pub fn layer(status: u16, reason: impl Into<Arc<str>>) -> Self {
-        let message = crate::proxy::error_body::message_for(status);
-        Refusal { reason: reason.into(), ..Self::new(status, message, crate::proxy::error_body::Origin::ProxyLayer) }
+        let message = message_for(status);
+        Refusal { reason: reason.into(), ..Self::new(status, message, Origin::ProxyLayer) }
     }
 
-    fn new(status: u16, message: &str, origin: crate::proxy::error_body::Origin) -> Self {
+    fn new(status: u16, message: &str, origin: Origin) -> Self {
         let message: Arc<str> = message.into();
         Refusal { status, reason: message.clone(), message, origin, body: None, fields: Vec::new(), close: false }
     }

@@ -15,6 +15,7 @@ use crate::proxy::stream::{Fill, Stream, WriteError};
 use crate::proxy::target::{self, TargetError};
 use crate::proxy::tunnel;
 use crate::ring;
+use crate::telemetry::metrics::Pool;
 use crate::snapshot::{Host, Route, Scheme, Service};
 use monoio::time::Instant;
 use std::cell::{Cell, RefCell};
@@ -236,12 +237,12 @@ impl Forward<'_> {
         {
             let mut metrics = self.core.metrics.borrow_mut();
             for _ in 0..stale {
-                metrics.pool_stale();
+                metrics.pool(Pool::Stale);
             }
             if pooled.is_some() {
-                metrics.pool_hit();
+                metrics.pool(Pool::Hit);
             } else {
-                metrics.pool_miss();
+                metrics.pool(Pool::Miss);
             }
         }
         match pooled {

@@ -77,6 +77,7 @@ impl Stream {
     }
 
     pub fn consume(&self, count: usize) {
+        self.received.set(self.received.get() + count as u64);
         self.plain.borrow_mut().consume(count);
     }
 
@@ -93,7 +94,7 @@ impl Stream {
         self.bulk.set(bulk);
     }
 
-    /// Bytes of ciphertext or clear text that came in and went out.
+    /// Bytes of plaintext that were consumed and queued.
     pub fn traffic(&self) -> (u64, u64) {
         (self.received.get(), self.sent.get())
     }
@@ -183,10 +184,7 @@ impl Stream {
         let Some(tls) = &self.tls else {
             *self.plain.borrow_mut() = buffer;
             return Some(match end {
-                ReadEnd::Data(count) => {
-                    self.received.set(self.received.get() + count as u64);
-                    Fill::Data
-                }
+                ReadEnd::Data(_) => Fill::Data,
                 ReadEnd::Eof => Fill::Eof { clean: true },
                 ReadEnd::TimedOut => Fill::TimedOut,
                 ReadEnd::Cancelled => Fill::Interrupted,
@@ -194,8 +192,7 @@ impl Stream {
             });
         };
         match end {
-            ReadEnd::Data(count) => {
-                self.received.set(self.received.get() + count as u64);
+            ReadEnd::Data(_) => {
                 let fed = tls.borrow_mut().feed(buffer.filled());
                 match fed {
                     Ok(taken) if taken == buffer.len() => self.give_back(core, buffer),
@@ -265,8 +262,10 @@ impl Stream {
 
     /// Queues bytes; nothing is sent before `flush`.
     pub fn put(&self, bytes: &[u8]) {
+        self.sent.set(self.sent.get() + bytes.len() as u64);
         match &self.tls {
-            Some(tls) => tls.borrow_mut().write(bytes),
+            // A failure shows at the next flush or read: rustls takes all or is dead.
+            Some(tls) => drop(tls.borrow_mut().write(bytes)),
             None => self.out.borrow_mut().extend_from_slice(bytes),
         }
     }
@@ -283,8 +282,7 @@ impl Stream {
         }
         let (end, buffer) = self.socket.write_all(Buffer::from_vec(out), deadline).await;
         match end {
-            ReadEnd::Data(count) => {
-                self.sent.set(self.sent.get() + count as u64);
+            ReadEnd::Data(_) => {
                 let vector = buffer.into_vec();
                 if vector.capacity() <= limits::OUT_BUFFER_KEPT {
                     let mut out = self.out.borrow_mut();

@@ -4,6 +4,7 @@
 //! a metric's label and a text for the log. No rustls type leaves through it.
 
 use rustls::{AlertDescription, CertificateError, Error as Tls};
+use super::upstream::UpstreamError;
 use std::fmt;
 
 #[derive(Clone, Debug)]
@@ -46,6 +47,11 @@ impl Error {
         }
     }
 
+    /// The client spoke HTTP in clear text.
+    pub fn is_plain_http(&self) -> bool {
+        matches!(self, Self::PlainHttp)
+    }
+
     /// True when the peer sent the alert: it refused us, not we it.
     pub fn received_alert(&self) -> bool {
         matches!(self, Self::Protocol(failure) if failure.received)
@@ -66,6 +72,17 @@ impl Error {
             alert_name: alert_name(description),
             received,
         }))
+    }
+
+    /// As `protocol`, towards an upstream: what our own verifier refused is said in its words.
+    pub(crate) fn upstream(error: &Tls, alert: Vec<u8>) -> Self {
+        let mut refused = Self::protocol(error, alert);
+        if let Self::Protocol(failure) = &mut refused
+            && !failure.received
+        {
+            failure.reason = UpstreamError::from_handshake(error).to_string().into_boxed_str();
+        }
+        refused
     }
 
     /// A refusal of ours made before the connection has keys: the alert goes out in clear text.

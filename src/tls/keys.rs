@@ -16,6 +16,7 @@ use zeroize::{Zeroize, Zeroizing};
 pub struct KeyPair {
     algorithm: Algorithm,
     leaf_digest: Digest,
+    chain_digest: Digest,
     /// Taken by the first use: nothing of the key's encoding stays then.
     source: Mutex<Option<Source>>,
     built: OnceLock<Result<Arc<CertifiedKey>, KeyError>>,
@@ -85,6 +86,7 @@ impl KeyPair {
                         .into(),
             })?,
             leaf_digest: sha256(&[leaf]),
+            chain_digest: sha256(&chain.iter().map(Vec::as_slice).collect::<Vec<_>>()),
             source: Mutex::new(Some(Source {
                 chain: chain.into_iter().map(CertificateDer::from).collect(),
                 key,
@@ -104,6 +106,11 @@ impl KeyPair {
     /// SHA-256 over the leaf's DER.
     pub fn leaf_digest(&self) -> &Digest {
         &self.leaf_digest
+    }
+
+    /// SHA-256 over the DER of the whole chain: two pairs that show the same bytes are the same identity.
+    pub(crate) fn chain_digest(&self) -> &Digest {
+        &self.chain_digest
     }
 
     /// Builds the signing key if no one has, and compares it with the leaf's public key.

@@ -423,7 +423,10 @@ impl Session {
     fn failed(&mut self, error: &rustls::Error) -> Error {
         let mut pending = Vec::new();
         self.take_output(&mut pending);
-        Error::protocol(error, pending)
+        match &self.connection {
+            Connection::Server(_) => Error::protocol(error, pending),
+            Connection::Client(_) => Error::upstream(error, pending),
+        }
     }
 }
 

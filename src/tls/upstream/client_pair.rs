@@ -1,6 +1,7 @@
 //! The certificate chain and key the gateway shows an upstream.
 
 use crate::tls::Digest;
+use crate::tls::keys::KeyPair;
 use crate::tls::trust::finish;
 use aws_lc_rs::digest;
 use rustls::crypto::CryptoProvider;
@@ -12,9 +13,17 @@ use zeroize::Zeroizing;
 /// Held as DER and built at first use, once for all cores.
 pub struct ClientPair {
     pub(super) chain_digest: Digest,
-    chain: Vec<CertificateDer<'static>>,
-    key: Zeroizing<Vec<u8>>,
-    certified: OnceLock<Result<Arc<CertifiedKey>, String>>,
+    source: Source,
+}
+
+enum Source {
+    Der {
+        chain: Vec<CertificateDer<'static>>,
+        key: Zeroizing<Vec<u8>>,
+        certified: OnceLock<Result<Arc<CertifiedKey>, String>>,
+    },
+    /// A pair the gateway has anyway: its key is built once, whoever shows it.
+    Shared(Arc<KeyPair>),
 }
 
 impl ClientPair {
@@ -27,32 +36,37 @@ impl ClientPair {
         }
         ClientPair {
             chain_digest: finish(hash),
-            chain: chain.into_iter().map(CertificateDer::from).collect(),
-            key: Zeroizing::new(key),
-            certified: OnceLock::new(),
+            source: Source::Der {
+                chain: chain.into_iter().map(CertificateDer::from).collect(),
+                key: Zeroizing::new(key),
+                certified: OnceLock::new(),
+            },
         }
+    }
+
+    /// A pair that is shared with other uses.
+    pub fn shared(pair: Arc<KeyPair>) -> ClientPair {
+        ClientPair { chain_digest: *pair.chain_digest(), source: Source::Shared(pair) }
     }
 
     /// # Errors
     /// When the key cannot be read or is not the leaf's.
     pub(super) fn certified(&self, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, String> {
-        self.certified
-            .get_or_init(|| {
-                let key = PrivateKeyDer::try_from(self.key.as_slice())
-                    .map_err(str::to_owned)?
-                    .clone_key();
-                CertifiedKey::from_der(self.chain.clone(), key, provider)
-                    .map(Arc::new)
-                    .map_err(|why| why.to_string())
-            })
-            .clone()
+        match &self.source {
+            Source::Shared(pair) => pair.certified().map_err(|error| error.to_string()),
+            Source::Der { chain, key, certified } => certified
+                .get_or_init(|| {
+                    let key = PrivateKeyDer::try_from(key.as_slice()).map_err(str::to_owned)?.clone_key();
+                    CertifiedKey::from_der(chain.clone(), key, provider).map(Arc::new).map_err(|why| why.to_string())
+                })
+                .clone(),
+        }
     }
 }
 
 impl std::fmt::Debug for ClientPair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ClientPair")
-            .field("certificates", &self.chain.len())
             .finish_non_exhaustive()
     }
 }

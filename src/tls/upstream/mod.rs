@@ -12,6 +12,8 @@ pub use client_pair::ClientPair;
 
 use super::Digest;
 use super::client_auth::lru::Lru;
+use super::provider::Chosen;
+use super::session::Session;
 use super::trust::{Reason, Roots, finish};
 use crate::limits;
 use aws_lc_rs::digest;
@@ -132,6 +134,16 @@ impl CoreUpstream {
             provider,
             configs: Lru::new(limits::UPSTREAM_CONFIGS_MAX),
         }
+    }
+
+    /// With the crypto library the gateway has chosen.
+    pub fn new(chosen: &Chosen) -> CoreUpstream {
+        CoreUpstream::with_provider(chosen.provider.clone())
+    }
+
+    /// The machine of a connection to an upstream; its first flight is pending. Arguments and errors: see `connect`.
+    pub fn session(&mut self, tls: &UpstreamTls, name: &str) -> Result<Session, UpstreamError> {
+        Ok(Session::client(self.connect(tls, name)?))
     }
 
     /// A connection that has sent nothing yet. `name` is the host name or IP address to verify, and the SNI unless it is

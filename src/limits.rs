@@ -218,3 +218,23 @@ const _: () = assert!(RESOLVE_QUERY_MS < RESOLVE_DEADLINE_MS);
 /// Scratch memory of requests a core keeps, and the size above which one is not kept (bytes).
 pub const SCRATCH_KEPT: usize = 256;
 pub const SCRATCH_SIZE_KEPT: usize = 64 * 1024;
+// ── http1: message syntax ──
+/// Bytes of one head that no setting can exceed: spans are 32 bits, and a core holds one such buffer per slow client.
+pub const HEAD_SIZE_CAP: usize = 1 << 20;
+/// Field lines of one head that no setting can exceed: the parser's slots lie on the stack (32 bytes each).
+pub const HEAD_FIELD_COUNT_CAP: usize = 256;
+/// Bytes of a method token. The longest registered with IANA has 17 (`UPDATEREDIRECTREF`).
+pub const METHOD_SIZE_MAX: usize = 32;
+/// Hex digits of a chunk size: what 64 bits hold.
+pub const CHUNK_SIZE_DIGITS_MAX: usize = 16;
+/// Bytes of the extensions of one chunk, from the first `;` to the CR.
+pub const CHUNK_EXT_SIZE_MAX: usize = 256;
+/// Bytes of chunk extensions of one message: one-byte chunks with long extensions cost work and carry nothing.
+pub const CHUNK_EXT_TOTAL_MAX: usize = 16 * 1024;
+/// Bytes of a trailer section, line ends included.
+pub const TRAILER_SIZE_MAX: usize = 8 * 1024;
+/// Field lines of a trailer section, those that are dropped included.
+pub const TRAILER_COUNT_MAX: usize = 64;
+
+const _: () = assert!(HEAD_SIZE_CAP <= u32::MAX as usize);
+const _: () = assert!(CHUNK_EXT_SIZE_MAX <= CHUNK_EXT_TOTAL_MAX);

@@ -259,6 +259,7 @@ impl Logs {
         let Some(thread) = self.thread.take() else {
             return true;
         };
+        self.uninstall();
         self.shared.closing.store(true, Ordering::Release);
         thread.thread().unpark();
         let wait = Duration::from_millis(LOG_CLOSE_MS);
@@ -269,6 +270,12 @@ impl Logs {
                 thread.join().is_ok()
             }
         }
+    }
+
+    /// What comes after the end is to be seen on standard error.
+    fn uninstall(&self) {
+        let mut installed = INSTALLED.write().unwrap_or_else(PoisonError::into_inner);
+        installed.take_if(|handle| Arc::ptr_eq(&handle.shared, &self.shared));
     }
 
     fn wake(&self) {

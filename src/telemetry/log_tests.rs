@@ -265,3 +265,16 @@ fn a_long_error_text_is_cut() {
     write_error_line(&mut shortest, 0, Level::Error, b"");
     assert_eq!(line.len(), shortest.len() + LOG_TEXT_SIZE_MAX);
 }
+
+/// The only test that touches the process's own log.
+#[test]
+fn the_installed_log_gets_the_errors_until_it_is_closed() {
+    let folder = Folder::new();
+    let logs = Logs::open(&folder.targets()).expect("opened");
+    logs.install();
+    error(Level::Crit, "installed");
+    assert!(logs.close());
+    assert!(folder.read("error.log").ends_with("[crit] installed\n"));
+    let installed = INSTALLED.read().unwrap_or_else(PoisonError::into_inner);
+    assert!(installed.is_none());
+}

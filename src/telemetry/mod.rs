@@ -13,3 +13,7 @@ pub mod log;
 pub mod metrics;
 pub mod process;
 pub mod status;
+
+// Until `proxy` declares it.
+#[path = "../proxy/error_body.rs"]
+pub mod error_body;

@@ -1,7 +1,7 @@
 //! The log thread's side: files, their reopening, writes that fail.
 
 use super::{Chunk, LogTargets, OpenError, Shared, Sink, Target};
-use crate::limits::{LOG_CHUNK_KEPT_SIZE_MAX, LOG_CHUNKS_MAX, LOG_POLL_MS};
+use crate::limits::{LOG_CHUNK_KEPT_SIZE_MAX, LOG_CHUNKS_MAX, LOG_POLL_BUSY_MS, LOG_POLL_MS};
 use crossbeam::channel::{Receiver, Sender};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -94,7 +94,12 @@ pub(super) fn run(
             if closing {
                 return;
             }
-            std::thread::park_timeout(Duration::from_millis(LOG_POLL_MS));
+            let pause_ms = if written == 0 {
+                LOG_POLL_MS
+            } else {
+                LOG_POLL_BUSY_MS
+            };
+            std::thread::park_timeout(Duration::from_millis(pause_ms));
         }
     }
 }

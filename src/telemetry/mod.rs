@@ -12,6 +12,7 @@ mod exposition;
 pub mod log;
 pub mod metrics;
 pub mod process;
+mod series;
 pub mod status;
 
 // Until `proxy` declares it.

@@ -170,12 +170,15 @@ pub const LOG_CHUNKS_MAX: usize = 512;
 pub const LOG_BUFFERS_KEPT_MAX: usize = 64;
 /// The log thread looks for chunks this often (milliseconds): cores do not wake it, for that is a system call.
 pub const LOG_POLL_MS: u64 = 50;
+/// And this often while chunks come: a full queue every 5 ms is 3 GB/s.
+pub const LOG_POLL_BUSY_MS: u64 = 5;
 /// How long `close` waits for the log thread to write what is queued (milliseconds): a pipe nobody reads must
 /// not hold the process.
 pub const LOG_CLOSE_MS: u64 = 3_000;
 /// One error-log text is cut at this many bytes: it may quote what a peer sent.
 pub const LOG_TEXT_SIZE_MAX: usize = 8 * 1024;
 const _: () = assert!(LOG_CHUNK_KEPT_SIZE_MAX >= 2 * LOG_CHUNK_SIZE);
+const _: () = assert!(LOG_POLL_BUSY_MS <= LOG_POLL_MS && LOG_POLL_MS < LOG_CLOSE_MS);
 const _: () = assert!(LOG_TEXT_SIZE_MAX < LOG_CHUNK_SIZE);
 
 /// Connections the status listener serves at once; one more is closed.

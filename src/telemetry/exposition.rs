@@ -1,9 +1,7 @@
 //! The merged counters as Prometheus' text, through prometheus-client's encoder.
 
-use super::metrics::{
-    CoreMetrics, Histogram, KONG_BUCKETS_MS, LONG_BUCKETS_MS, OVERFLOW, ProcessFacts, RouteSeries,
-    Table,
-};
+use super::metrics::{Connections, CoreMetrics, ProcessFacts};
+use super::series::{Histogram, KONG_BUCKETS_MS, LONG_BUCKETS_MS, OVERFLOW, RouteSeries, Table};
 use crate::limits::{METRIC_CERTIFICATES_MAX, METRIC_REQUEST_COUNTERS_MAX, METRIC_ROUTES_MAX};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, prometheus_text};
@@ -55,10 +53,12 @@ impl Collector for Scrape {
 impl Scrape {
     fn kong_node(&self, out: &mut Families<'_>) -> fmt::Result {
         let node = self.process.node_id.as_str();
-        let connections = self.cores.iter().fold(
-            Default::default(),
-            |sum: super::metrics::Connections, core| sum.plus(core.connections),
-        );
+        let connections = self
+            .cores
+            .iter()
+            .fold(Default::default(), |sum: Connections, core| {
+                sum.plus(core.connections)
+            });
         let states = [
             ("accepted", connections.accepted),
             ("active", connections.active_count()),

@@ -12,4 +12,9 @@ mod exposition;
 pub mod log;
 pub mod metrics;
 pub mod process;
+mod series;
 pub mod status;
+
+// Until `proxy` declares it.
+#[path = "../proxy/error_body.rs"]
+pub mod error_body;

@@ -95,15 +95,29 @@ pub trait ClientFacts {
     fn subject_dn(&self) -> &str;
     /// The first commonName of the subject.
     fn cn(&self) -> Option<&str>;
-    /// Subject alternative name values, in certificate order.
-    fn san(&self) -> &[String];
-    /// Whether the extension is there at all; it may hold no value that `san` lists.
+    /// The subject alternative names in certificate order; `None` behind the last.
+    fn san(&self, index: usize) -> Option<San<'_>>;
+    /// Whether the extension is there at all; it may hold no value that `san` gives.
     fn has_san(&self) -> bool;
     /// Those of the plugin's CAs that the verified path runs through, nearest to the leaf first.
     fn path_cas(&self) -> &[Uuid];
     /// KONG.md §5.6. `Unknown` where nothing was looked up.
     fn revocation(&self) -> Revocation {
         Revocation::Unknown
+    }
+}
+
+/// One value of the subjectAltName extension.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct San<'a> {
+    pub text: &'a str,
+    /// Of an attribute of a directoryName: its short name (`CN`) and its OID in dotted form.
+    pub attribute: Option<(&'a str, &'a str)>,
+}
+
+impl dyn ClientFacts + '_ {
+    pub fn sans(&self) -> impl Iterator<Item = San<'_>> {
+        (0..).map_while(|index| self.san(index))
     }
 }
 

@@ -1,6 +1,5 @@
 //! mtls-auth (KONG.md §5.1, §5.3–§5.5): who the client is by its certificate. Priority 1600.
 //!
-//! `san_dirname_matcher` is not applied: the identity does not keep a directoryName's attributes apart.
 //! Proxies, timeouts and cache lifetimes belong to revocation fetching, which is not here.
 
 use super::*;
@@ -19,6 +18,8 @@ pub struct MtlsAuth {
     skip_consumer_lookup: bool,
     group_by: Option<GroupBy>,
     consumer_by: Vec<ConsumerBy>,
+    /// Short names or OIDs of the directoryName attributes that count in the look-up; empty: all.
+    san_dirname_matcher: Vec<String>,
     default_consumer: Option<ConsumerName>,
     anonymous: Option<ConsumerName>,
 }
@@ -58,6 +59,7 @@ impl MtlsAuth {
             skip_consumer_lookup: config.skip_consumer_lookup.unwrap_or(false),
             group_by: config.authenticated_group_by,
             consumer_by: config.consumer_by.unwrap_or_default(),
+            san_dirname_matcher: config.san_dirname_matcher.unwrap_or_default(),
             default_consumer: config.default_consumer.map(ConsumerName::new),
             anonymous: config.anonymous.map(ConsumerName::new),
         })
@@ -141,8 +143,8 @@ impl MtlsAuth {
             X_CLIENT_CERT_DN,
             values::field_value(facts.subject_dn()).into(),
         ));
-        if !facts.san().is_empty() {
-            let san = values::list(facts.san().iter().map(String::as_str), ",");
+        if facts.san(0).is_some() {
+            let san = values::list(facts.sans().map(|san| san.text), ",");
             admitted.headers.push((X_CLIENT_CERT_SAN, san.into()));
         }
     }
@@ -154,12 +156,13 @@ impl MtlsAuth {
         consumers: &'a Consumers,
     ) -> Option<(&'a Arc<Consumer>, Arc<str>)> {
         // The CN counts only without a SAN extension, be that one empty.
+        let cn = || facts.cn().filter(|_| !facts.has_san());
         let names = || {
             facts
-                .san()
-                .iter()
-                .map(String::as_str)
-                .chain(facts.cn().filter(|_| !facts.has_san()))
+                .sans()
+                .filter(|san| self.counts(san))
+                .map(|san| san.text)
+                .chain(cn())
         };
         let credential = |ca: Option<Uuid>| {
             names()
@@ -188,6 +191,15 @@ impl MtlsAuth {
                 names().next().unwrap_or(facts.subject_dn()).into(),
             ))
         })
+    }
+
+    /// `san_dirname_matcher`, KONG.md §5.1.
+    fn counts(&self, san: &San) -> bool {
+        let Some((name, oid)) = san.attribute else {
+            return true;
+        };
+        let listed = |wanted: &String| wanted.eq_ignore_ascii_case(name) || wanted == oid;
+        self.san_dirname_matcher.is_empty() || self.san_dirname_matcher.iter().any(listed)
     }
 
     /// KONG.md §5.4, steps 5 and 6.
@@ -302,4 +314,5 @@ struct Config {
     allow_partial_chain: Option<bool>,
     revocation_check_mode: Option<RevocationCheck>,
     send_ca_dn: Option<bool>,
+    san_dirname_matcher: Option<Vec<String>>,
 }

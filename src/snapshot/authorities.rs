@@ -68,9 +68,8 @@ impl<'a, B: Builder> Authorities<'a, B> {
             .and_then(|built| built.trust_sets.get(&key))
             .cloned();
         let set = old.unwrap_or_else(|| {
-            let anchors = key.0.iter().map(|(id, der)| (*id, der.to_vec())).collect();
             self.builder
-                .trust_set(anchors, allow_partial_chain)
+                .trust_set(owned(&key.0), allow_partial_chain)
                 .map(Arc::new)
         });
         self.built.trust_sets.insert(key, set.clone());
@@ -88,8 +87,10 @@ impl<'a, B: Builder> Authorities<'a, B> {
             .and_then(|built| built.roots.get(&key))
             .cloned();
         let roots = old.unwrap_or_else(|| {
-            let anchors = key.iter().map(|(_, der)| der.to_vec()).collect();
-            self.builder.roots(anchors).map(Arc::new).map_err(Arc::from)
+            self.builder
+                .roots(owned(&key))
+                .map(Arc::new)
+                .map_err(Arc::from)
         });
         self.built.roots.insert(key, roots.clone());
         roots
@@ -151,4 +152,11 @@ impl<'a, B: Builder> Authorities<'a, B> {
             subject: authority.subject.into(),
         })
     }
+}
+
+fn owned(anchors: &Anchors) -> Vec<(Uuid, Vec<u8>)> {
+    anchors
+        .iter()
+        .map(|(id, der)| (*id, der.to_vec()))
+        .collect()
 }

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use uuid::Uuid;
 
-pub(super) type Pair<B> = Result<Arc<<B as Builder>::KeyPair>, Arc<str>>;
+/// Why not: the certificate is missing or cannot be read.
+pub(super) type Client<B> = Result<Arc<<B as Builder>::ClientPair>, Arc<str>>;
 
 /// Certificates something refers to; by id.
 pub(super) struct Certificates<'a, B: Builder> {
@@ -24,7 +25,7 @@ pub(super) type Built<B> = HashMap<Uuid, Certificate<B>>;
 /// One entity with what was built of it, each part when first asked for.
 pub(super) struct Certificate<B: Builder> {
     entity: Arc<Entity>,
-    pair: OnceLock<Pair<B>>,
+    client: OnceLock<Client<B>>,
     identity: OnceLock<Shown<B>>,
 }
 
@@ -42,10 +43,10 @@ impl<'a, B: Builder> Certificates<'a, B> {
     }
 
     /// `cert` and `key`, never the alternative pair: what is shown to upstreams (KONG.md §4.4).
-    pub fn pair(&mut self, id: Uuid) -> Pair<B> {
+    pub fn client(&mut self, id: Uuid) -> Client<B> {
         let builder = self.builder;
         match self.certificate(id) {
-            Some(certificate) => certificate.pair(builder),
+            Some(certificate) => certificate.client(builder),
             None => Err(missing(id)),
         }
     }
@@ -95,12 +96,12 @@ impl<'a, B: Builder> Certificates<'a, B> {
             match same {
                 Some(old) => Certificate {
                     entity: entity.clone(),
-                    pair: old.pair.clone(),
+                    client: old.client.clone(),
                     identity: old.identity.clone(),
                 },
                 None => Certificate {
                     entity: entity.clone(),
-                    pair: OnceLock::new(),
+                    client: OnceLock::new(),
                     identity: OnceLock::new(),
                 },
             }
@@ -109,44 +110,46 @@ impl<'a, B: Builder> Certificates<'a, B> {
 }
 
 impl<B: Builder> Certificate<B> {
-    fn pair(&self, builder: &B) -> Pair<B> {
+    fn client(&self, builder: &B) -> Client<B> {
         let build = || {
-            let certificate: rows::Certificate = row(&self.entity).map_err(Arc::<str>::from)?;
-            builder
-                .key_pair(&certificate.cert, &certificate.key)
-                .map(Arc::new)
-                .map_err(Arc::from)
+            let certificate: rows::Certificate = row(&self.entity)?;
+            builder.client_pair(&certificate.cert, &certificate.key)
         };
-        self.pair.get_or_init(build).clone()
+        self.client
+            .get_or_init(|| build().map(Arc::new).map_err(Arc::from))
+            .clone()
     }
 
     fn identity(&self, builder: &B) -> Shown<B> {
         let build = || {
-            let pairs = self.pair(builder).and_then(|pair| {
-                let alternative = self.alternative(builder).map_err(Arc::<str>::from)?;
-                Ok([Some(pair), alternative]
-                    .into_iter()
-                    .flatten()
-                    .collect::<Vec<_>>())
-            });
+            let pairs = self.pairs(builder).map_err(Arc::<str>::from);
             let broken = pairs.as_ref().err().cloned();
             (Arc::new(builder.identity(pairs)), broken)
         };
         self.identity.get_or_init(build).clone()
     }
 
-    fn alternative(&self, builder: &B) -> Result<Option<Arc<B::KeyPair>>, String> {
+    /// One that is broken fails both: which of the two a client can use is not for chance to decide.
+    fn pairs(&self, builder: &B) -> Result<Vec<Arc<B::KeyPair>>, String> {
         let certificate: rows::Certificate = row(&self.entity)?;
+        let mut pairs = vec![Arc::new(
+            builder.key_pair(&certificate.cert, &certificate.key)?,
+        )];
         match (&certificate.cert_alt, &certificate.key_alt) {
             (Some(cert), Some(key)) => {
                 let pair = builder
                     .key_pair(cert, key)
                     .map_err(|e| format!("cert_alt, key_alt: {e}"))?;
-                Ok(Some(Arc::new(pair)))
+                pairs.push(Arc::new(pair));
             }
-            (None, None) => Ok(None),
-            _ => Err("all or none of these fields must be set: 'cert_alt', 'key_alt'".into()),
+            (None, None) => {}
+            _ => {
+                return Err(
+                    "all or none of these fields must be set: 'cert_alt', 'key_alt'".into(),
+                );
+            }
         }
+        Ok(pairs)
     }
 }
 

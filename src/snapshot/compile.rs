@@ -24,7 +24,7 @@ pub struct Globals<B: Builder> {
     /// Compared by address: a new `Arc` makes a new server policy.
     pub server: Arc<B::ServerSettings>,
     /// `client_ssl`, `client_ssl_cert`, `client_ssl_cert_key`.
-    pub client_pair: Option<Arc<B::KeyPair>>,
+    pub client_pair: Option<Arc<B::ClientPair>>,
     /// `nginx_proxy_proxy_ssl_verify`, `None` when not set: it outranks `tls_certificate_verify`.
     pub proxy_ssl_verify: Option<bool>,
     pub tls_certificate_verify: bool,

@@ -35,7 +35,7 @@ pub(super) struct Key {
 
 /// Client pair and roots.
 type Parts<B> = (
-    Option<Arc<<B as Builder>::KeyPair>>,
+    Option<Arc<<B as Builder>::ClientPair>>,
     Option<Arc<<B as Builder>::Roots>>,
 );
 
@@ -111,7 +111,7 @@ impl<B: Builder> Services<'_, '_, B> {
     fn tls(&mut self, row: &rows::Service, log: &mut Log) -> Result<Arc<UpstreamTls>, Arc<str>> {
         let client = match row.client_certificate {
             Some(certificate) => {
-                let pair = self.certificates.pair(certificate.id);
+                let pair = self.certificates.client(certificate.id);
                 Some(pair.map_err(|reason| Arc::from(format!("client_certificate: {reason}")))?)
             }
             None => self.globals.client_pair.clone(),

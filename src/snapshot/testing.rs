@@ -18,6 +18,8 @@ pub const BROKEN: &str = "broken";
 pub struct Recorder {
     /// `cert/key` of every pair built.
     pub pairs: RefCell<Vec<String>>,
+    /// The same of those shown to upstreams.
+    pub clients: RefCell<Vec<String>>,
     pub trust_sets: RefCell<Vec<(Vec<Uuid>, bool)>>,
     pub upstreams: RefCell<Vec<Upstream>>,
     /// Per server policy.
@@ -49,18 +51,19 @@ pub struct Server {
 
 impl Builder for Recorder {
     type KeyPair = Pair;
+    type ClientPair = Pair;
     type Identity = Identity;
     type Roots = Roots;
     type ServerSettings = ();
 
     fn key_pair(&self, cert: &str, key: &str) -> Result<Pair, String> {
-        let pair = format!("{cert}/{key}");
-        self.pairs.borrow_mut().push(pair.clone());
-        if cert.starts_with(BROKEN) {
-            Err("not a certificate".into())
-        } else {
-            Ok(pair)
-        }
+        self.pairs.borrow_mut().push(format!("{cert}/{key}"));
+        pair(cert, key)
+    }
+
+    fn client_pair(&self, cert: &str, key: &str) -> Result<Pair, String> {
+        self.clients.borrow_mut().push(format!("{cert}/{key}"));
+        pair(cert, key)
     }
 
     fn identity(&self, pairs: Result<Vec<Arc<Pair>>, Arc<str>>) -> Identity {
@@ -92,8 +95,8 @@ impl Builder for Recorder {
         Ok(trust_set())
     }
 
-    fn roots(&self, anchors: Vec<Vec<u8>>) -> Result<Roots, String> {
-        Ok(anchors.into_iter().map(text).collect())
+    fn roots(&self, anchors: Vec<(Uuid, Vec<u8>)>) -> Result<Roots, String> {
+        Ok(anchors.into_iter().map(|(_, der)| text(der)).collect())
     }
 
     fn upstream(&self, spec: UpstreamSpec<Self>) -> Result<UpstreamTls, String> {
@@ -141,6 +144,13 @@ impl Builder for Recorder {
         *self.routes.borrow_mut() = specs;
         Ok(Router::default())
     }
+}
+
+fn pair(cert: &str, key: &str) -> Result<Pair, String> {
+    if cert.starts_with(BROKEN) {
+        return Err("not a certificate".into());
+    }
+    Ok(format!("{cert}/{key}"))
 }
 
 fn text(bytes: Vec<u8>) -> String {

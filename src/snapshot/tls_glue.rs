@@ -12,8 +12,10 @@ use uuid::Uuid;
 /// Makes the parts of a snapshot that hold cryptography or compiled patterns. Errors are texts for the log and for the
 /// response to an Admin call; they must not quote key material.
 pub trait Builder: 'static {
-    /// A certificate chain with its private key.
+    /// A certificate chain with its private key, as listeners show it.
     type KeyPair: Send + Sync + 'static;
+    /// The same as upstreams are shown it.
+    type ClientPair: Send + Sync + 'static;
     /// What an SNI shows: one or two key pairs, or the fact that there is none and the handshake must be aborted.
     type Identity: Send + Sync + 'static;
     /// Trust anchors towards upstreams.
@@ -22,6 +24,8 @@ pub trait Builder: 'static {
     type ServerSettings: Send + Sync + 'static;
 
     fn key_pair(&self, cert_pem: &str, key_pem: &str) -> Result<Self::KeyPair, String>;
+
+    fn client_pair(&self, cert_pem: &str, key_pem: &str) -> Result<Self::ClientPair, String>;
 
     fn identity(&self, pairs: Result<Vec<Arc<Self::KeyPair>>, Arc<str>>) -> Self::Identity;
 
@@ -35,8 +39,8 @@ pub trait Builder: 'static {
         allow_partial_chain: bool,
     ) -> Result<TrustSet, String>;
 
-    /// DER certificates.
-    fn roots(&self, anchors: Vec<Vec<u8>>) -> Result<Self::Roots, String>;
+    /// As for `trust_set`.
+    fn roots(&self, anchors: Vec<(Uuid, Vec<u8>)>) -> Result<Self::Roots, String>;
 
     fn upstream(&self, spec: UpstreamSpec<Self>) -> Result<UpstreamTls, String>;
 
@@ -62,7 +66,7 @@ pub struct Authority {
 
 /// The effective TLS identity towards one service (KONG.md §4.4).
 pub struct UpstreamSpec<B: Builder + ?Sized> {
-    pub client: Option<Arc<B::KeyPair>>,
+    pub client: Option<Arc<B::ClientPair>>,
     pub verify: bool,
     /// Intermediates allowed between leaf and anchor.
     pub depth: u32,

@@ -27,8 +27,23 @@ impl ClientFacts for Client {
     fn cn(&self) -> Option<&str> {
         self.cn
     }
-    fn san(&self) -> &[String] {
-        &self.san
+    fn san(&self, index: usize) -> Option<San<'_>> {
+        let text = self.san.get(index)?;
+        // `attribute=value` is one of a directoryName.
+        Some(match text.split_once('=') {
+            Some(("CN", text)) => San {
+                text,
+                attribute: Some(("CN", "2.5.4.3")),
+            },
+            Some(("O", text)) => San {
+                text,
+                attribute: Some(("O", "2.5.4.10")),
+            },
+            _ => San {
+                text,
+                attribute: None,
+            },
+        })
     }
     fn has_san(&self) -> bool {
         self.has_san

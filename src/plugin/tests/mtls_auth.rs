@@ -313,6 +313,23 @@ fn consumer_lookup_order() {
 }
 
 #[test]
+fn directory_attributes_count_as_the_matcher_says() {
+    let table = [
+        ("all", json!([]), "bob"),
+        ("null", Value::Null, "bob"),
+        ("by name", json!(["o"]), "root"),
+        ("by OID", json!(["2.5.4.10"]), "root"),
+        ("another", json!(["OU"]), UNVERIFIED),
+    ];
+    for (rule, matcher, expected) in table {
+        let plugin = mtls(json!({"san_dirname_matcher": matcher}));
+        let sent = client(&["CN=bob", "O=root"]);
+        let (verdict, admitted) = access(&plugin, &consumers(), Some(Ok(sent)));
+        assert_eq!(outcome(&verdict, &admitted), expected, "§5.1 {rule}");
+    }
+}
+
+#[test]
 fn an_empty_san_extension_still_rules_the_cn_out() {
     let empty = Client {
         has_san: true,

@@ -157,12 +157,13 @@ fn an_equal_configuration_builds_nothing_again() {
     assert_eq!(
         recorder.pairs.borrow().len(),
         2,
-        "a pair used twice is built once"
+        "one per SNI's certificate"
     );
     // Read again from text: equal content, other allocations.
     let (second, _) = next(&recorder, &full(), Some((&first, &globals)));
     let (third, _) = next(&recorder, &full(), Some((&second, &globals)));
     assert_eq!(recorder.pairs.borrow().len(), 2);
+    assert_eq!(recorder.clients.borrow().len(), 1);
     assert_eq!(recorder.trust_sets.borrow().len(), 1);
     assert_eq!(recorder.upstreams.borrow().len(), 1);
     assert_eq!(recorder.servers.borrow().len(), 1);
@@ -174,7 +175,7 @@ fn an_equal_configuration_builds_nothing_again() {
 
 #[test]
 fn a_change_rebuilds_what_depends_on_it_and_no_more() {
-    // Pairs, trust sets, upstream identities, server policies built by the change; and whether consumers are new.
+    // Pairs of either side, trust sets, upstream identities, server policies built by the change; and whether consumers are new.
     let rotated = full().with(Kind::Certificates, 1, json!({"cert": "one'", "key": "k"}));
     let other = full().with(Kind::Certificates, 2, json!({"cert": "two'", "key": "k"}));
     let ca = full().with(Kind::CaCertificates, 0xA1, json!({"cert": "ca1'"}));
@@ -188,7 +189,7 @@ fn a_change_rebuilds_what_depends_on_it_and_no_more() {
         (
             "certificate of SNI and service",
             rotated,
-            (1, 0, 1, 1),
+            (2, 0, 1, 1),
             false,
         ),
         ("certificate of an SNI", other, (1, 0, 0, 1), false),
@@ -200,7 +201,7 @@ fn a_change_rebuilds_what_depends_on_it_and_no_more() {
         let globals = globals();
         let recorder = Recorder::default();
         let counts = || {
-            let pairs = recorder.pairs.borrow().len();
+            let pairs = recorder.pairs.borrow().len() + recorder.clients.borrow().len();
             let trust_sets = recorder.trust_sets.borrow().len();
             (
                 pairs,

@@ -4,26 +4,30 @@ use crate::limits;
 use serde_json::{Map, Value};
 use serde_saphyr::options::AliasLimits;
 
+pub struct Document {
+    pub root: Map<String, Value>,
+    /// Read as YAML rather than JSON.
+    pub yaml: bool,
+}
+
 /// YAML or JSON, one document, a mapping at its root.
 ///
 /// A text that begins with `{` is read as JSON first, then as YAML in flow style.
-pub fn read(text: &str) -> Result<Map<String, Value>, Failure> {
+pub fn read(text: &str) -> Result<Document, Failure> {
     if text.len() > limits::DECLARATIVE_SIZE_MAX {
-        return Err(Failure::syntax(
-            None,
-            format!("larger than {} bytes", limits::DECLARATIVE_SIZE_MAX),
-        ));
+        let text = format!("larger than {} bytes", limits::DECLARATIVE_SIZE_MAX);
+        return Err(Failure::syntax(None, text));
     }
-    let value = if text.trim_start().starts_with('{') {
+    let (value, yaml) = if text.trim_start().starts_with('{') {
         match serde_json::from_str(text) {
-            Ok(value) => value,
-            Err(error) => yaml(text).map_err(|_| json_failure(&error))?,
+            Ok(value) => (value, false),
+            Err(error) => (self::yaml(text).map_err(|_| json_failure(&error))?, true),
         }
     } else {
-        yaml(text)?
+        (self::yaml(text)?, true)
     };
     match value {
-        Value::Object(root) => Ok(root),
+        Value::Object(root) => Ok(Document { root, yaml }),
         _ => Err(Failure::syntax(
             None,
             "expected a mapping with _format_version and entities".to_owned(),
@@ -65,6 +69,8 @@ fn options() -> serde_saphyr::Options {
         },
         alias_limits: alias_limits,
         emit_comments: false,
+        // Otherwise `username: y` would be a boolean; what Kong takes for one is left to validation.
+        strict_booleans: true,
         // A snippet would show lines of the file, private keys among them.
         with_snippet: false,
     }

@@ -72,6 +72,7 @@ impl Loader {
         let ctx = Context {
             now_ms: options.now_ms,
             find: &|_, _| None,
+            yaml: self.walked.yaml,
         };
         let checked = parallel(inputs, |(item, input)| {
             (item, validate::insert(kind, input, &ctx))

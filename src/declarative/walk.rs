@@ -1,5 +1,6 @@
 //! The file's shape: its head, flat and nested entities, laid out as one list of items.
 use super::Failure;
+use super::document::Document;
 use super::place::Step;
 use crate::entity::{Kind, schema};
 use serde_json::{Map, Value};
@@ -11,6 +12,7 @@ pub struct Walked {
     pub failure: Failure,
     /// Notes on the head: (place, text).
     pub notes: Vec<(String, String)>,
+    pub yaml: bool,
 }
 
 pub struct Item {
@@ -43,9 +45,13 @@ impl Walked {
 }
 
 /// Fails only when the head makes the rest meaningless.
-pub fn walk(mut root: Map<String, Value>) -> Result<Walked, Failure> {
+pub fn walk(document: Document) -> Result<Walked, Failure> {
+    let Document { mut root, yaml } = document;
     let mut walker = Walker {
-        walked: Walked::default(),
+        walked: Walked {
+            yaml,
+            ..Walked::default()
+        },
         shared: Map::new(),
         migrate: false,
     };

@@ -20,7 +20,7 @@ pub const P521_KEY: &str = include_str!("fixtures/p521.key");
 pub const ED25519: &str = include_str!("fixtures/ed25519.crt");
 pub const ED25519_KEY: &str = include_str!("fixtures/ed25519.key");
 pub const ENCRYPTED_KEY: &str = include_str!("fixtures/encrypted.key");
-/// 2026-01-01, in milliseconds.
-pub const NOW_MS: i64 = 1_767_225_600_000;
+/// 2027-01-01, in milliseconds.
+pub const NOW_MS: i64 = 1_798_761_600_000;
 /// 2200-01-01: when every certificate here has expired.
 pub const LATER_MS: i64 = 7_258_118_400_000;

@@ -15,6 +15,7 @@ fn at(now_ms: i64) -> Context<'static> {
     Context {
         now_ms,
         find: &find,
+        yaml: false,
     }
 }
 
@@ -246,7 +247,7 @@ fn services_are_completed_with_every_field() {
     );
     assert_eq!(row.remove("id"), Some(json!(ID)));
     let expected = json!({
-        "created_at": 1_767_225_600, "updated_at": 1_767_225_600, "name": null, "retries": 5, "protocol": "http",
+        "created_at": 1_798_761_600, "updated_at": 1_798_761_600, "name": null, "retries": 5, "protocol": "http",
         "host": "example.com", "port": 80, "path": null, "connect_timeout": 60000, "write_timeout": 60000,
         "read_timeout": 60000, "tags": null, "client_certificate": null, "tls_verify": null,
         "tls_verify_depth": null, "ca_certificates": null, "enabled": true
@@ -264,7 +265,7 @@ fn services_are_completed_with_every_field() {
     );
     assert_eq!(
         (&row["updated_at"], &row["tags"]),
-        (&json!(1_767_225_600), &json!(["b", "a"]))
+        (&json!(1_798_761_600), &json!(["b", "a"]))
     );
     assert_eq!(row["port"].to_string(), "81");
 }
@@ -324,42 +325,198 @@ fn routes_refuse_what_kong_refuses() {
     table(
         Kind::Routes,
         &[
-            ("1.6", json!({}), "schema violation (must set one of 'methods', 'hosts', 'headers', 'paths', 'snis' when 'protocols' is 'https')"),
-            ("1.6", json!({"hosts": []}), "schema violation (must set one of 'methods', 'hosts', 'headers', 'paths', 'snis' when 'protocols' is 'https')"),
-            ("1.6", json!({"protocols": ["http"]}), "schema violation (must set one of 'methods', 'hosts', 'headers', 'paths' when 'protocols' is 'http')"),
-            ("1.6", json!({"protocols": ["grpcs"]}), "schema violation (must set one of 'hosts', 'headers', 'paths', 'snis' when 'protocols' is 'grpcs')"),
-            ("1.6", json!({"protocols": ["grpc"]}), "schema violation (must set one of 'hosts', 'headers', 'paths' when 'protocols' is 'grpc')"),
-            ("1.6", json!({"protocols": ["tcp"]}), "schema violation (must set one of 'sources', 'destinations', 'snis' when 'protocols' is 'tcp', 'tls' or 'udp')"),
-            ("1.6", json!({"protocols": ["tls_passthrough"]}), "schema violation (must set snis when 'protocols' is 'tls_passthrough')"),
-            ("1.6", json!({"protocols": []}), "schema violation (protocols: length must be at least 1)"),
-            ("1.6", json!({"protocols": ["http", "x"], "hosts": ["a"]}), "schema violation (protocols.2: expected one of: grpc, grpcs, http, https, tcp, tls, tls_passthrough, udp)"),
-            ("1.6", json!({"protocols": ["http"], "paths": ["/"], "snis": ["a"]}), &format!("2 schema violations ({twin}; snis: 'snis' can only be set when 'protocols' is 'grpcs', 'https', 'tls' or 'tls_passthrough')")),
-            ("1.6", json!({"paths": ["/"], "sources": [{"ip": "1.1.1.1"}]}), &format!("2 schema violations ({twin}; sources: cannot set 'sources' when 'protocols' is 'http' or 'https')")),
-            ("1.6", json!({"protocols": ["grpc"], "hosts": ["a"], "methods": ["GET"]}), &format!("2 schema violations ({twin}; methods: cannot set 'methods' when 'protocols' is 'grpc' or 'grpcs')")),
-            ("1.6", json!({"protocols": ["grpc"], "hosts": ["a"], "strip_path": true}), &format!("2 schema violations ({twin}; strip_path: cannot set 'strip_path' when 'protocols' is 'grpc' or 'grpcs')")),
-            ("1.6", json!({"protocols": ["tcp"], "hosts": ["a"], "sources": [{"port": 1}]}), &format!("2 schema violations ({twin}; hosts: cannot set 'hosts' when 'protocols' is 'tcp', 'tls', 'tls_passthrough' or 'udp')")),
-            ("1.6", json!({"methods": ["get"]}), "schema violation (methods.1: invalid value: get)"),
-            ("1.6", json!({"hosts": ["*"]}), "schema violation (hosts.1: invalid wildcard: must be placed at leftmost or rightmost label)"),
-            ("1.6", json!({"hosts": ["*.a.*"]}), "schema violation (hosts.1: invalid wildcard: must have at most one wildcard)"),
-            ("1.6", json!({"hosts": ["a.*.b"]}), "schema violation (hosts.1: invalid wildcard: must be placed at leftmost or rightmost label)"),
-            ("1.6", json!({"hosts": ["a b"]}), "schema violation (hosts.1: invalid hostname: a b)"),
-            ("1.6", json!({"hosts": ["a:x"]}), "schema violation (hosts.1: invalid port number)"),
-            ("1.6", json!({"paths": ["x"]}), "schema violation (paths.1: should start with: / (fixed path) or ~/ (regex path))"),
-            ("1.6", json!({"paths": ["/a//b"]}), "schema violation (paths.1: must not have empty segments)"),
-            ("1.6", json!({"paths": ["/ok", "/a/../b"]}), "schema violation (paths.2: non-normalized path, consider use '/b' instead)"),
-            ("1.6", json!({"paths": ["/%61%2f"]}), "schema violation (paths.1: non-normalized path, consider use '/a%2F' instead)"),
-            ("1.6", json!({"paths": ["/{x}"]}), "schema violation (paths.1: invalid path: '/{x}' (characters outside of the reserved list of RFC 3986 found))"),
-            ("1.6", json!({"headers": {"Host": ["x"]}}), "schema violation (headers: cannot contain 'host' header, which must be specified in the 'hosts' attribute)"),
-            ("1.6", json!({"headers": {"x": []}}), "schema violation (headers.x: length must be at least 1)"),
-            ("1.6", json!({"headers": ["x"]}), "schema violation (headers: expected a map)"),
-            ("1.6", json!({"snis": ["a*b.c"]}), "schema violation (snis.1: wildcard must be leftmost or rightmost character)"),
-            ("1.6", json!({"snis": ["*.a.*"]}), "schema violation (snis.1: only one wildcard must be specified)"),
-            ("1.6", json!({"hosts": ["a"], "https_redirect_status_code": 303}), "schema violation (https_redirect_status_code: expected one of: 426, 301, 302, 307, 308)"),
-            ("1.6", json!({"hosts": ["a"], "path_handling": "v2"}), "schema violation (path_handling: expected one of: v0, v1)"),
-            ("1.6", json!({"protocols": ["http", "tcp"], "hosts": ["a"], "sources": [{"port": 1}]}), &format!("5 schema violations (these sets are mutually exclusive: ('http', 'https'), ('tcp', 'tls', 'udp'), ('tls_passthrough'), ('grpc', 'grpcs'); {twin}; {twin}; hosts: cannot set 'hosts' when 'protocols' is 'tcp', 'tls', 'tls_passthrough' or 'udp'; sources: cannot set 'sources' when 'protocols' is 'http' or 'https')")),
-            ("2.5", json!({"hosts": ["a"], "service": "x"}), "schema violation (service.id: missing primary key)"),
-            ("2.5", json!({"hosts": ["a"], "service": {"id": 1}}), "schema violation (service.id: expected a valid UUID)"),
-            ("2.5", json!({"hosts": ["a"], "service": {"name": "x"}}), "foreign key unresolved (service.name: the foreign key cannot be resolved with '{name=\"x\"}' for an existing 'services' entity)"),
+            (
+                "1.6",
+                json!({}),
+                "schema violation (must set one of 'methods', 'hosts', 'headers', 'paths', 'snis' when 'protocols' is 'https')",
+            ),
+            (
+                "1.6",
+                json!({"hosts": []}),
+                "schema violation (must set one of 'methods', 'hosts', 'headers', 'paths', 'snis' when 'protocols' is 'https')",
+            ),
+            (
+                "1.6",
+                json!({"protocols": ["http"]}),
+                "schema violation (must set one of 'methods', 'hosts', 'headers', 'paths' when 'protocols' is 'http')",
+            ),
+            (
+                "1.6",
+                json!({"protocols": ["grpcs"]}),
+                "schema violation (must set one of 'hosts', 'headers', 'paths', 'snis' when 'protocols' is 'grpcs')",
+            ),
+            (
+                "1.6",
+                json!({"protocols": ["grpc"]}),
+                "schema violation (must set one of 'hosts', 'headers', 'paths' when 'protocols' is 'grpc')",
+            ),
+            (
+                "1.6",
+                json!({"protocols": ["tcp"]}),
+                "schema violation (must set one of 'sources', 'destinations', 'snis' when 'protocols' is 'tcp', 'tls' or 'udp')",
+            ),
+            (
+                "1.6",
+                json!({"protocols": ["tls_passthrough"]}),
+                "schema violation (must set snis when 'protocols' is 'tls_passthrough')",
+            ),
+            (
+                "1.6",
+                json!({"protocols": []}),
+                "schema violation (protocols: length must be at least 1)",
+            ),
+            (
+                "1.6",
+                json!({"protocols": ["http", "x"], "hosts": ["a"]}),
+                "schema violation (protocols.2: expected one of: grpc, grpcs, http, https, tcp, tls, tls_passthrough, udp)",
+            ),
+            (
+                "1.6",
+                json!({"protocols": ["http"], "paths": ["/"], "snis": ["a"]}),
+                &format!(
+                    "2 schema violations ({twin}; snis: 'snis' can only be set when 'protocols' is 'grpcs', 'https', 'tls' or 'tls_passthrough')"
+                ),
+            ),
+            (
+                "1.6",
+                json!({"paths": ["/"], "sources": [{"ip": "1.1.1.1"}]}),
+                &format!(
+                    "2 schema violations ({twin}; sources: cannot set 'sources' when 'protocols' is 'http' or 'https')"
+                ),
+            ),
+            (
+                "1.6",
+                json!({"protocols": ["grpc"], "hosts": ["a"], "methods": ["GET"]}),
+                &format!(
+                    "2 schema violations ({twin}; methods: cannot set 'methods' when 'protocols' is 'grpc' or 'grpcs')"
+                ),
+            ),
+            (
+                "1.6",
+                json!({"protocols": ["grpc"], "hosts": ["a"], "strip_path": true}),
+                &format!(
+                    "2 schema violations ({twin}; strip_path: cannot set 'strip_path' when 'protocols' is 'grpc' or 'grpcs')"
+                ),
+            ),
+            (
+                "1.6",
+                json!({"protocols": ["tcp"], "hosts": ["a"], "sources": [{"port": 1}]}),
+                &format!(
+                    "2 schema violations ({twin}; hosts: cannot set 'hosts' when 'protocols' is 'tcp', 'tls', 'tls_passthrough' or 'udp')"
+                ),
+            ),
+            (
+                "1.6",
+                json!({"methods": ["get"]}),
+                "schema violation (methods.1: invalid value: get)",
+            ),
+            (
+                "1.6",
+                json!({"hosts": ["*"]}),
+                "schema violation (hosts.1: invalid wildcard: must be placed at leftmost or rightmost label)",
+            ),
+            (
+                "1.6",
+                json!({"hosts": ["*.a.*"]}),
+                "schema violation (hosts.1: invalid wildcard: must have at most one wildcard)",
+            ),
+            (
+                "1.6",
+                json!({"hosts": ["a.*.b"]}),
+                "schema violation (hosts.1: invalid wildcard: must be placed at leftmost or rightmost label)",
+            ),
+            (
+                "1.6",
+                json!({"hosts": ["a b"]}),
+                "schema violation (hosts.1: invalid hostname: a b)",
+            ),
+            (
+                "1.6",
+                json!({"hosts": ["a:x"]}),
+                "schema violation (hosts.1: invalid port number)",
+            ),
+            (
+                "1.6",
+                json!({"paths": ["x"]}),
+                "schema violation (paths.1: should start with: / (fixed path) or ~/ (regex path))",
+            ),
+            (
+                "1.6",
+                json!({"paths": ["/a//b"]}),
+                "schema violation (paths.1: must not have empty segments)",
+            ),
+            (
+                "1.6",
+                json!({"paths": ["/ok", "/a/../b"]}),
+                "schema violation (paths.2: non-normalized path, consider use '/b' instead)",
+            ),
+            (
+                "1.6",
+                json!({"paths": ["/%61%2f"]}),
+                "schema violation (paths.1: non-normalized path, consider use '/a%2F' instead)",
+            ),
+            (
+                "1.6",
+                json!({"paths": ["/{x}"]}),
+                "schema violation (paths.1: invalid path: '/{x}' (characters outside of the reserved list of RFC 3986 found))",
+            ),
+            (
+                "1.6",
+                json!({"headers": {"Host": ["x"]}}),
+                "schema violation (headers: cannot contain 'host' header, which must be specified in the 'hosts' attribute)",
+            ),
+            (
+                "1.6",
+                json!({"headers": {"x": []}}),
+                "schema violation (headers.x: length must be at least 1)",
+            ),
+            (
+                "1.6",
+                json!({"headers": ["x"]}),
+                "schema violation (headers: expected a map)",
+            ),
+            (
+                "1.6",
+                json!({"snis": ["a*b.c"]}),
+                "schema violation (snis.1: wildcard must be leftmost or rightmost character)",
+            ),
+            (
+                "1.6",
+                json!({"snis": ["*.a.*"]}),
+                "schema violation (snis.1: only one wildcard must be specified)",
+            ),
+            (
+                "1.6",
+                json!({"hosts": ["a"], "https_redirect_status_code": 303}),
+                "schema violation (https_redirect_status_code: expected one of: 426, 301, 302, 307, 308)",
+            ),
+            (
+                "1.6",
+                json!({"hosts": ["a"], "path_handling": "v2"}),
+                "schema violation (path_handling: expected one of: v0, v1)",
+            ),
+            (
+                "1.6",
+                json!({"protocols": ["http", "tcp"], "hosts": ["a"], "sources": [{"port": 1}]}),
+                &format!(
+                    "5 schema violations (these sets are mutually exclusive: ('http', 'https'), ('tcp', 'tls', 'udp'), ('tls_passthrough'), ('grpc', 'grpcs'); {twin}; {twin}; hosts: cannot set 'hosts' when 'protocols' is 'tcp', 'tls', 'tls_passthrough' or 'udp'; sources: cannot set 'sources' when 'protocols' is 'http' or 'https')"
+                ),
+            ),
+            (
+                "2.5",
+                json!({"hosts": ["a"], "service": "x"}),
+                "schema violation (service.id: missing primary key)",
+            ),
+            (
+                "2.5",
+                json!({"hosts": ["a"], "service": {"id": 1}}),
+                "schema violation (service.id: expected a valid UUID)",
+            ),
+            (
+                "2.5",
+                json!({"hosts": ["a"], "service": {"name": "x"}}),
+                "foreign key unresolved (service.name: the foreign key cannot be resolved with '{name=\"x\"}' for an existing 'services' entity)",
+            ),
         ],
     );
     let (message, fields) = refused(Kind::Routes, json!({"paths": ["~/a(?=b)"]}));
@@ -708,7 +865,7 @@ fn upstreams_and_targets_follow_kong() {
             (&row["target"], &row["weight"]),
             (&json!(stored), &json!(100))
         );
-        assert_eq!(row["created_at"].as_f64(), Some(1_767_225_600.0));
+        assert_eq!(row["created_at"].as_f64(), Some(1_798_761_600.0));
     }
     refused(
         Kind::Targets,
@@ -839,7 +996,7 @@ fn patch_merges_records_and_replaces_lists() {
     );
     assert_eq!(
         (&row["id"], &row["updated_at"]),
-        (&service["id"], &json!(1_767_225_605))
+        (&service["id"], &json!(1_798_761_605))
     );
     let row = patch(
         Kind::Services,

@@ -5,6 +5,8 @@ pub mod certificates;
 pub mod checks;
 pub mod consumers;
 pub mod errors;
+#[cfg(test)]
+pub mod fixtures;
 pub mod mtls_auth_credentials;
 pub mod pem;
 pub mod plugin_schemas;
@@ -15,6 +17,8 @@ pub mod schema;
 pub mod services;
 pub mod snis;
 pub mod targets;
+#[cfg(test)]
+mod tests;
 pub mod upstreams;
 pub mod validate;
 

@@ -45,6 +45,8 @@ pub struct Facts {
     pub issuer: Vec<u8>,
     /// One line, for messages.
     pub subject_text: String,
+    /// The name of a signature algorithm that rests on MD5 or SHA-1.
+    pub weak_signature: Option<&'static str>,
 }
 
 /// Whether the text stands for a value kept elsewhere; then it cannot be checked.
@@ -88,7 +90,18 @@ pub fn facts(der: &[u8]) -> Result<Facts, String> {
         subject: certificate.subject().as_raw().to_vec(),
         issuer: certificate.issuer().as_raw().to_vec(),
         subject_text: certificate.subject().to_string(),
+        weak_signature: weak_signature(&certificate.signature_algorithm.algorithm.to_id_string()),
     })
+}
+
+/// RFC 3279 §2.2.
+fn weak_signature(oid: &str) -> Option<&'static str> {
+    match oid {
+        "1.2.840.113549.1.1.4" => Some("md5WithRSAEncryption"),
+        "1.2.840.113549.1.1.5" => Some("sha1WithRSAEncryption"),
+        "1.2.840.10045.4.1" => Some("ecdsa-with-SHA1"),
+        _ => None,
+    }
 }
 
 /// id-Ed25519 (RFC 8410).

@@ -15,6 +15,8 @@ pub struct Context<'a> {
     pub now_ms: i64,
     /// The id of the entity whose endpoint key (name, username, …) is given: references by name.
     pub find: &'a (dyn Fn(Kind, &str) -> Option<Uuid> + Sync),
+    /// The input was YAML: `yes`, `no`, `on` and `off` are booleans where the schema wants one.
+    pub yaml: bool,
 }
 
 /// Checks the input of POST, PUT or a declarative file and completes it: ids, timestamps, defaults, nulls.
@@ -258,6 +260,10 @@ fn value(
         },
         (Shape::Number, _) => return Err("expected a number".into()),
         (Shape::Boolean, Value::Bool(flag)) => flag.into(),
+        (Shape::Boolean, Value::String(word)) if ctx.yaml => match yaml_boolean(&word) {
+            Some(flag) => flag.into(),
+            None => return Err("expected a boolean".into()),
+        },
         (Shape::Boolean, _) => return Err("expected a boolean".into()),
         (Shape::Array(of), Value::Array(items)) => {
             let items = elements(of, items, ctx, mode, unresolved)?;
@@ -386,6 +392,15 @@ fn foreign(
         "id".to_owned(),
         id.into(),
     )])))
+}
+
+/// Kong's reader knows the words of YAML 1.1, but for `y` and `n`.
+fn yaml_boolean(word: &str) -> Option<bool> {
+    match word {
+        "yes" | "Yes" | "YES" | "on" | "On" | "ON" => Some(true),
+        "no" | "No" | "NO" | "off" | "Off" | "OFF" => Some(false),
+        _ => None,
+    }
 }
 
 /// A whole number, however it is written.

@@ -122,3 +122,14 @@ fn problems(tables: &Tables) -> Vec<String> {
         .map(ToString::to_string)
         .collect()
 }
+
+fn tls_of(snapshot: &Snapshot) -> &Arc<UpstreamTls> {
+    match snapshot.routes[0]
+        .service
+        .as_ref()
+        .and_then(|service| service.tls.as_ref())
+    {
+        Some(Ok(tls)) => tls,
+        _ => panic!("no TLS identity"),
+    }
+}

@@ -256,3 +256,11 @@ pub const DECLARATIVE_ANCHOR_SIZE_MAX: usize = 512 * 1024;
 /// Nodes that all aliases of a YAML document may expand to.
 pub const DECLARATIVE_ALIAS_NODES_MAX: usize = 1_000_000;
 const _: () = assert!(DECLARATIVE_ALIASES_MAX * DECLARATIVE_ANCHOR_SIZE_MAX <= 2 << 30);
+
+// ── workers ──
+/// Time the engine's first operation may take at start (ms).
+pub const SELF_TEST_MS: u64 = 2000;
+/// Pause after a failed accept (ms).
+pub const ACCEPT_BACK_OFF_MS: u64 = 50;
+/// At a drain's deadline, the moment tasks get to end (ms).
+pub const ABORT_MS: u64 = 20;

@@ -128,7 +128,7 @@ impl Core {
             turn: ring::Turn::new(driver),
             ids: Cell::new((seed.hash_one(1u8), 0)),
             id_seed: seed,
-            date: RefCell::new(http1::encode::DateCache::default()),
+            date: RefCell::new(http1::encode::DateCache::new(0)),
             options,
         })
     }

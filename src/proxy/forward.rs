@@ -2,7 +2,8 @@
 //! ways, and say whether either connection may be used again.
 
 use crate::http1::fields::Name;
-use crate::http1::framing::{self, Framing};
+use crate::http1::fields::ConnectionOptions;
+use crate::http1::framing::{self, Framing, Persistence, UpstreamExchange};
 use crate::http1::head::{self, HeadLimits, Method, Parsed, ResponseHead, Version};
 use crate::proxy::admit::{self, Asked, Permit};
 use crate::proxy::core::Core;
@@ -266,6 +267,7 @@ impl Forward<'_> {
         upstream.requests += 1;
         {
             let mut exchange = exchange.borrow_mut();
+            exchange.upstream_reused = upstream.reused;
             exchange.forwarded.get_or_insert_with(std::time::Instant::now);
         }
         upstream.stream.put(buffers.out);
@@ -295,13 +297,24 @@ impl Forward<'_> {
         };
         let content_done = content.mover.done();
         match raced {
-            Raced::Received(Ok(Received { framing_clean, close_upstream, tunnel })) => {
-                if tunnel {
+            Raced::Received(Ok(received)) => {
+                if received.tunnel {
                     let watch = self.verdict_turned(exchange);
                     tunnel::run(self.core, self.stream, &upstream.stream, self.service, watch).await;
                     return Attempt::Ended(End::Done { persist: false });
                 }
-                if content_done && framing_clean && !close_upstream && upstream.stream.is_quiet() {
+                let upstream_exchange = UpstreamExchange {
+                    version: received.version,
+                    options: received.options,
+                    status: received.status,
+                    request_written: content_done,
+                    response_framing: received.framing,
+                    response_read: true,
+                    stray_bytes: !upstream.stream.is_quiet(),
+                    request_count: upstream.requests,
+                    request_count_max: self.core.options.pool_requests_max,
+                };
+                if framing::upstream_persistence(&upstream_exchange) == Persistence::Persist {
                     upstream.stream.release(self.core);
                     self.core.pool.put(key, upstream);
                 }
@@ -437,7 +450,7 @@ impl Forward<'_> {
         let ends_with_close = client_10 && matches!(framing, Framing::Chunked | Framing::UntilClose);
         let close = self.closing || ends_with_close || self.core.draining.raised();
         progress.persist.set(!close);
-        let close_upstream = !framing::upstream_persists(response, raw, framing);
+        let options = ConnectionOptions::of(&response.fields, raw);
 
         let mut out = Vec::with_capacity(raw.len() + 512);
         let parts = ResponseParts {
@@ -493,7 +506,7 @@ impl Forward<'_> {
                 }
             })?;
         }
-        Ok(Received { framing_clean: !matches!(framing, Framing::UntilClose), close_upstream, tunnel })
+        Ok(Received { version: response.version, options, status: response.status, framing, tunnel })
     }
 
     async fn read_head(
@@ -509,6 +522,7 @@ impl Forward<'_> {
             line_size_max: crate::limits::RESPONSE_HEAD_SIZE_MAX,
         };
         let mut heard = false;
+        response.clear();
         loop {
             let parsed = {
                 let plain = upstream.plain();
@@ -608,9 +622,12 @@ enum Attempt {
     },
 }
 
+/// A response that was passed on whole.
 struct Received {
-    framing_clean: bool,
-    close_upstream: bool,
+    version: Version,
+    options: ConnectionOptions,
+    status: u16,
+    framing: Framing,
     tunnel: bool,
 }
 

@@ -10,6 +10,7 @@ use crate::proxy::core::Core;
 use crate::proxy::exchange::{Client, Exchange};
 use crate::proxy::pump::Emit;
 use crate::proxy::reply::VIA;
+use std::net::IpAddr;
 
 /// What the upstream's request head is made from.
 pub struct RequestParts<'a> {
@@ -94,7 +95,7 @@ fn forwarding(core: &Core, client: &Client, exchange: &Exchange, parts: &Request
         out.extend_from_slice(value);
         out.extend_from_slice(b", ");
     }
-    encode::address(out, client.peer.ip());
+    address(out, client.peer.ip());
     out.extend_from_slice(b"\r\n");
     let scheme: &[u8] = if client.tls.is_some() { b"https" } else { b"http" };
     encode::field(out, b"X-Forwarded-Proto", from_trusted(Name::XForwardedProto).unwrap_or(scheme));
@@ -117,7 +118,7 @@ fn forwarding(core: &Core, client: &Client, exchange: &Exchange, parts: &Request
         encode::field(out, b"X-Forwarded-Prefix", prefix);
     }
     out.extend_from_slice(b"X-Real-IP: ");
-    encode::address(out, exchange.client_ip);
+    address(out, exchange.client_ip);
     out.extend_from_slice(b"\r\nVia: ");
     for value in values(Name::Via).filter(|value| !value.is_empty()) {
         out.extend_from_slice(value);
@@ -128,6 +129,10 @@ fn forwarding(core: &Core, client: &Client, exchange: &Exchange, parts: &Request
     if core.options.upstream_request_id {
         encode::field(out, b"X-Kong-Request-Id", &exchange.id);
     }
+}
+
+fn address(out: &mut Vec<u8>, ip: IpAddr) {
+    let _ = std::io::Write::write_fmt(out, format_args!("{ip}"));
 }
 
 /// The name part of `host[:port]`, brackets of an IPv6 literal kept.
@@ -157,7 +162,7 @@ pub struct ResponseParts<'a> {
 pub fn response(core: &Core, exchange: &Exchange, parts: &ResponseParts<'_>, out: &mut Vec<u8>) {
     let ResponseParts { head, raw, .. } = *parts;
     let interim = (100..200).contains(&head.status) && !parts.upgraded;
-    encode::status_line_with(out, head.status, head.reason.of(raw));
+    encode::status_line_with(out, Version::Http11, head.status, head.reason.of(raw));
     let nominating = head.fields.iter().any(|line| line.known == Name::Connection);
     let mut server_seen = false;
     let mut via_seen = false;

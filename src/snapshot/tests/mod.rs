@@ -4,6 +4,7 @@ mod reuse;
 mod routes;
 mod scopes;
 mod services;
+mod tls_glue;
 
 use super::compile::compile_with;
 use super::testing::{Recorder, Server, Upstream};

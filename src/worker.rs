@@ -170,7 +170,7 @@ async fn accept(core: Rc<Core>, listener: Rc<Listener>, on: ListenOn, accepting:
         let accepted = listener.accept(core.draining.wait()).await;
         match accepted {
             Some(Ok((socket, peer))) => {
-                if core.connections.get() >= core.options.connections_max {
+                if core.connections.get() >= core.options().connections_max {
                     core.metrics.borrow_mut().shed("connections");
                     drop(socket);
                     continue;

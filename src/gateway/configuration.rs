@@ -5,17 +5,11 @@ use crate::cli::Checked;
 use crate::declarative::{self, Options, Secret};
 use crate::entity::Config;
 use crate::limits;
-use crate::publish::Publisher;
+use crate::publish::{Configuration, Publisher};
 use crate::settings::Settings;
 use crate::tls::provider;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
-
-/// A configuration with what is worth saying about it.
-pub struct Configuration {
-    pub config: Config,
-    pub warnings: Vec<String>,
-}
 
 /// Reads what `declarative_config` or `declarative_config_string` holds; without either the gateway serves nothing.
 ///

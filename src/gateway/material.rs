@@ -4,10 +4,11 @@ use super::convert;
 use crate::limits;
 use crate::settings::{PemSource, Settings, TrustSource};
 use crate::snapshot::Globals;
-use crate::snapshot::tls_builder::TlsBuilder;
+use crate::snapshot::tls_glue::Tls;
 use crate::tls::keys::{KeyClass, KeyPair, generate_default};
 use crate::tls::provider::Chosen;
 use crate::tls::trust::Roots;
+use crate::tls::upstream::ClientPair;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -19,16 +20,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 ///
 /// # Errors
 /// One line per directive that names something unusable.
-pub fn globals(settings: &Settings, chosen: &Chosen) -> Result<Globals<TlsBuilder>, String> {
+pub fn globals(settings: &Settings, chosen: &Chosen) -> Result<Globals<Tls>, String> {
     load(settings, chosen, true)
 }
 
 /// The same without leaving generated pairs behind: for `check`.
-pub fn globals_without_writing(settings: &Settings, chosen: &Chosen) -> Result<Globals<TlsBuilder>, String> {
+pub fn globals_without_writing(settings: &Settings, chosen: &Chosen) -> Result<Globals<Tls>, String> {
     load(settings, chosen, false)
 }
 
-fn load(settings: &Settings, chosen: &Chosen, write: bool) -> Result<Globals<TlsBuilder>, String> {
+fn load(settings: &Settings, chosen: &Chosen, write: bool) -> Result<Globals<Tls>, String> {
     let mut problems = Vec::new();
     let mut default_pairs = Vec::new();
     for (certificate, key) in settings.ssl_pairs() {
@@ -66,7 +67,7 @@ fn load(settings: &Settings, chosen: &Chosen, write: bool) -> Result<Globals<Tls
     Ok(Globals {
         default_pairs,
         server: Arc::new(convert::server_settings(settings, chosen)),
-        client_pair: client_pairs.pop(),
+        client_pair: client_pairs.pop().map(|pair| Arc::new(ClientPair::shared(pair))),
         proxy_ssl_verify: settings.proxy_ssl_verify,
         tls_certificate_verify: settings.tls_certificate_verify,
         verify_depth: settings.proxy_ssl_verify_depth,

@@ -10,7 +10,7 @@ mod material;
 pub use configuration::check_file;
 
 use crate::cli::Start;
-use crate::control::{self, Control};
+use crate::control::{self, Control, Reading};
 use crate::mailbox::{self, Epochs};
 use crate::publish::Publisher;
 use crate::ring::{self, Engine};
@@ -18,7 +18,7 @@ use crate::settings::Settings;
 use crate::telemetry::access::Level;
 use crate::telemetry::log::{self, Logs};
 use crate::tls::provider;
-use crate::tls::tickets::{EpochSecret, Ticketer};
+use crate::tls::tickets::{EpochSecret, Ticketer, random_secret};
 use crate::worker::{self, Seed};
 use std::io;
 use std::process::ExitCode;
@@ -57,7 +57,7 @@ fn run(start: Start) -> Result<ExitCode, String> {
     let mut publisher = Publisher::new(globals);
     let snapshot = publisher.compile(&configuration).map_err(|problems| problems.join("\n"))?;
 
-    let logs = Logs::open(&convert::log_targets(settings)).map_err(|error| error.to_string())?;
+    let logs = Arc::new(Logs::open(&convert::log_targets(settings)).map_err(|error| error.to_string())?);
     logs.install();
     log::error(Level::Notice, format_args!("sallyport {} starts, {placement}", env!("CARGO_PKG_VERSION")));
     log::error(Level::Notice, format_args!("crypto provider {}: {}", chosen.name, chosen.why));
@@ -69,11 +69,13 @@ fn run(start: Start) -> Result<ExitCode, String> {
     let on = convert::listen_on(settings);
     let steer = convert::steering(settings);
     let mut sockets = listen(&on, &placement.workers, steer)?;
-    let status = control::bind_status(settings)?;
+    let status = bind_status(settings)?;
 
     let (post, boxes, inbox) = mailbox::mailboxes(placement.workers.len()).map_err(|error| error.to_string())?;
     let epochs = first_epochs();
-    let node = random_16();
+    let node_id = node_id(&settings.prefix);
+    let node = *node_id.as_bytes();
+    let node_id = node_id.to_string();
     let process = random_16();
     let options = Arc::new(convert::options(settings));
     let mut workers = Vec::new();
@@ -102,8 +104,7 @@ fn run(start: Start) -> Result<ExitCode, String> {
         log::error(Level::Warn, "cannot pin the control thread");
     }
     let control = Control {
-        loaded: start.loaded,
-        invocation: start.invocation,
+        start,
         publisher,
         post,
         inbox,
@@ -111,20 +112,20 @@ fn run(start: Start) -> Result<ExitCode, String> {
         status,
         engine: convert::engine_name(engine),
         chosen: chosen.clone(),
-        logs: logs.handle(),
-        reopen: logs.reopener(),
+        logs: logs.clone(),
         workers,
-        options: convert::options,
-        read: configuration::read,
-        globals: material::globals,
+        node_id,
+        reading: Reading {
+            options: convert::options,
+            configuration: configuration::read,
+            globals: material::globals,
+            resolving: convert::resolve_settings,
+            log_level: convert::log_level,
+        },
     };
     let outcome = control::run(control);
-    let clean = logs.close();
-    match outcome {
-        Ok(()) if clean => Ok(ExitCode::SUCCESS),
-        Ok(()) => Ok(ExitCode::FAILURE),
-        Err(reason) => Err(reason),
-    }
+    logs.close();
+    outcome.map(|()| ExitCode::SUCCESS)
 }
 
 /// Asks for a ring and gives it back: a refusal is told with its remedy before anything else is started.
@@ -182,25 +183,37 @@ fn probe(on: &worker::ListenOn) -> io::Result<()> {
     socket.bind(&on.address.into())
 }
 
-fn first_epochs() -> Epochs {
-    Epochs { current: EpochSecret { number: 1, secret: random_32() }, previous: None }
+fn bind_status(settings: &Settings) -> Result<Vec<std::net::TcpListener>, String> {
+    let mut listeners = Vec::new();
+    for listen in &settings.status_listen {
+        let told = |error: io::Error| format!("status_listen: cannot bind {}: {error}", listen.addr);
+        if listen.ssl {
+            return Err(format!("status_listen: {} asks for ssl, which this listener does not serve yet", listen.addr));
+        }
+        let listener = std::net::TcpListener::bind(listen.addr).map_err(told)?;
+        listener.set_nonblocking(true).map_err(told)?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
 }
 
-/// 32 bytes of the operating system's randomness.
-pub(crate) fn random_32() -> [u8; 32] {
-    let mut bytes = [0; 32];
-    if aws_lc_rs::rand::fill(&mut bytes).is_err() {
-        // Without randomness no TLS is possible at all.
-        std::process::abort();
-    }
-    bytes
+/// This node's id, kept in the prefix (`kong.id`, as Kong does).
+fn node_id(prefix: &std::path::Path) -> uuid::Uuid {
+    let path = prefix.join("kong.id");
+    let kept = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+    kept.unwrap_or_else(|| {
+        let id = uuid::Uuid::new_v4();
+        if let Err(error) = std::fs::write(&path, id.to_string()) {
+            log::error(Level::Warn, format_args!("{}: {error}; the node id will differ next time", path.display()));
+        }
+        id
+    })
+}
+
+fn first_epochs() -> Epochs {
+    Epochs { current: EpochSecret { number: 1, secret: random_secret() }, previous: None }
 }
 
 fn random_16() -> [u8; 16] {
-    let mut half = [0; 16];
-    half.copy_from_slice(&random_32()[..16]);
-    half
+    *uuid::Uuid::new_v4().as_bytes()
 }
-
-/// The settings that `start` would use, for commands that only look.
-pub type Effective = Settings;

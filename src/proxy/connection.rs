@@ -38,7 +38,7 @@ pub async fn serve(core: Rc<Core>, socket: Socket, accepted: Accepted) {
     // PROXY protocol: who is behind the load balancer.
     let mut first = Buffer::default();
     let mut peer = accepted.peer;
-    let mut port = core.options.mapped_port(accepted.port);
+    let mut port = core.options().mapped_port(accepted.port);
     if accepted.proxy_protocol {
         match read_proxy_header(&core, &socket).await {
             Ok((rest, source, destination)) => {
@@ -116,7 +116,7 @@ async fn serve_request(core: &Rc<Core>, stream: &Stream, client: &Client, memo: 
         upgraded: false,
         draining: core.draining.raised(),
         request_count: client.requests,
-        request_count_max: core.options.requests_per_connection_max,
+        request_count_max: core.options().requests_per_connection_max,
     };
     let closing = framing::downstream_persistence(&before_response) != Persistence::Persist;
 
@@ -231,7 +231,7 @@ async fn answer(
     if close {
         stream.put_close_notify();
     }
-    let sent = stream.flush(Some(Instant::now() + core.options.send_timeout)).await;
+    let sent = stream.flush(Some(Instant::now() + core.options().send_timeout)).await;
     log::exchange(core, client, stream, &exchange.borrow(), head, route, None);
     match (sent, close) {
         (Err(_), _) => After::Cut,
@@ -249,7 +249,7 @@ async fn wait_for_request(core: &Rc<Core>, stream: &Stream, served: u64) -> bool
         return true;
     }
     // nginx: the first request has client_header_timeout, the next ones keepalive_timeout.
-    let timeout = if served == 0 { core.options.head_timeout } else { core.options.idle_timeout };
+    let timeout = if served == 0 { core.options().head_timeout } else { core.options().idle_timeout };
     let end = Instant::now() + timeout;
     let held_back = stream.has_output();
     let quiet = Duration::from_millis(if held_back { limits::TICKETS_HELD_MS } else { limits::QUIET_MS });
@@ -261,7 +261,7 @@ async fn wait_for_request(core: &Rc<Core>, stream: &Stream, served: u64) -> bool
         Fill::TimedOut | Fill::Eof { .. } | Fill::Failed(_) => return false,
     }
     // Session tickets do not wait for ever for a response to travel with.
-    if held_back && stream.flush(Some(Instant::now() + core.options.send_timeout)).await.is_err() {
+    if held_back && stream.flush(Some(Instant::now() + core.options().send_timeout)).await.is_err() {
         return false;
     }
     // From here on the connection holds no buffer.
@@ -345,7 +345,7 @@ fn check_method(head: &head::RequestHead, raw: &[u8], framing: Framing, core: &C
         return Err(Refusal::layer(400, "the asterisk form addresses no route"));
     }
     framing::expects_continue(head, raw).map_err(|error| Refusal::layer(error.status(), error.reason()).closing())?;
-    let size_max = core.options.body_size_max;
+    let size_max = core.options().body_size_max;
     if let Framing::Length { remaining } = framing
         && size_max > 0
         && remaining > size_max
@@ -486,7 +486,7 @@ async fn read_proxy_header(
     core: &Rc<Core>,
     socket: &Socket,
 ) -> Result<(Buffer, Option<SocketAddr>, Option<SocketAddr>), String> {
-    let deadline = Instant::now() + core.options.head_timeout;
+    let deadline = Instant::now() + core.options().head_timeout;
     let mut buffer = core.buffers.take();
     loop {
         let (end, back) = socket.read(buffer, Some(deadline)).await;
@@ -520,7 +520,7 @@ async fn log_or_answer(core: &Rc<Core>, peer: SocketAddr, port: u16, failure: Fa
                 reply::SERVER,
                 body.len(),
             );
-            let deadline = Instant::now() + core.options.send_timeout;
+            let deadline = Instant::now() + core.options().send_timeout;
             let _ = socket.write_all(Buffer::from_vec(answer.into_bytes()), Some(deadline)).await;
             log::handshake_failure(core, peer, port, None, "none", "plain HTTP was sent to the TLS port");
             linger(core, &Stream::clear(socket, Buffer::default())).await;
@@ -532,7 +532,7 @@ async fn log_or_answer(core: &Rc<Core>, peer: SocketAddr, port: u16, failure: Fa
 async fn close(core: &Rc<Core>, stream: &Stream) {
     stream.put_close_notify();
     if stream.has_output() {
-        let _ = stream.flush(Some(Instant::now() + core.options.send_timeout)).await;
+        let _ = stream.flush(Some(Instant::now() + core.options().send_timeout)).await;
     }
 }
 

@@ -21,7 +21,7 @@ use crate::snapshot::{Host, Route, Scheme, Service};
 use monoio::time::Instant;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -149,7 +149,7 @@ impl Forward<'_> {
         match &self.service.host {
             Host::Ip(ip) => Ok(vec![SocketAddr::new(*ip, port)]),
             Host::Name(name) => match names::resolve(self.core, name).await {
-                Ok(addresses) => Ok(addresses.iter().map(|ip: IpAddr| SocketAddr::new(ip, port)).collect()),
+                Ok(addresses) => Ok(addresses.iter().map(|(ip, own)| SocketAddr::new(ip, own.unwrap_or(port))).collect()),
                 Err(names::Unresolved(reason)) => {
                     let mut refusal = Refusal::kong(503, "name resolution failed");
                     refusal.reason = format!("{name}: {reason}").into();
@@ -225,7 +225,7 @@ impl Forward<'_> {
     }
 
     fn check_size(&self, count: u64) -> Result<(), Refusal> {
-        let size_max = self.core.options.body_size_max;
+        let size_max = self.core.options().body_size_max;
         if size_max > 0 && count > size_max {
             return Err(Refusal::layer(413, "content is larger than client_max_body_size").closing());
         }
@@ -279,7 +279,7 @@ impl Forward<'_> {
         if self.expects_continue && !content.mover.done() && !content.begun {
             content.begun = true;
             self.stream.put(b"HTTP/1.1 100 Continue\r\n\r\n");
-            if self.stream.flush(Some(Instant::now() + self.core.options.send_timeout)).await.is_err() {
+            if self.stream.flush(Some(Instant::now() + self.core.options().send_timeout)).await.is_err() {
                 return Attempt::Ended(End::Broken);
             }
         }
@@ -312,7 +312,7 @@ impl Forward<'_> {
                     response_read: true,
                     stray_bytes: !upstream.stream.is_quiet(),
                     request_count: upstream.requests,
-                    request_count_max: self.core.options.pool_requests_max,
+                    request_count_max: self.core.options().pool_requests_max,
                 };
                 if framing::upstream_persistence(&upstream_exchange) == Persistence::Persist {
                     upstream.stream.release(self.core);
@@ -398,7 +398,7 @@ impl Forward<'_> {
         progress: &Progress,
     ) -> Result<Received, Fault> {
         let read_timeout = Duration::from_millis(self.service.read_timeout_ms);
-        let send_timeout = self.core.options.send_timeout;
+        let send_timeout = self.core.options().send_timeout;
         let client_10 = self.head.version == Version::Http10;
         loop {
             self.read_head(upstream, raw, response, read_timeout).await?;
@@ -568,7 +568,7 @@ impl Forward<'_> {
         let asked =
             Asked { head: self.head, raw: self.raw, request_id: std::str::from_utf8(&id).unwrap_or_default() };
         // Looked at twice within the grace period, so that it is kept.
-        let step = (self.core.options.client_verdict_grace / 2).max(Duration::from_millis(10));
+        let step = (self.core.options().client_verdict_grace / 2).max(Duration::from_millis(10));
         loop {
             ring::sleep_until(Instant::now() + step).await;
             if !admit::still_admitted(self.core, self.client, self.route.id, &asked) {
@@ -578,7 +578,7 @@ impl Forward<'_> {
     }
 
     fn debug(&self) -> bool {
-        self.core.options.allow_debug_header
+        self.core.options().allow_debug_header
             && self.head.fields.iter().any(|line| line.known == Name::KongDebug && line.value.of(self.raw) == b"1")
     }
 

@@ -126,7 +126,7 @@ pub fn exchange(
             format_args!("{status} to {client}: {verify}, {reason}", status = exchange.status, client = client.peer.ip()),
         );
     }
-    if !core.options.access_log {
+    if !core.options().access_log {
         return;
     }
     let identity = client.identity();

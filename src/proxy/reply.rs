@@ -34,7 +34,7 @@ pub fn put_refusal(
                 field(Name::Accept),
                 field(Name::ContentType),
                 refusal.origin,
-                core.options.error_default_format,
+                core.options().error_default_format,
             );
             (content_type.to_owned(), body)
         }
@@ -50,7 +50,7 @@ pub fn put_refusal(
     for (name, value) in &refusal.fields {
         encode::field(&mut out, name.as_bytes(), value);
     }
-    let headers = &core.options.headers;
+    let headers = &core.options().headers;
     if headers.server {
         encode::field(&mut out, b"Server", SERVER.as_bytes());
     }

@@ -87,7 +87,7 @@ pub fn request(core: &Core, client: &Client, exchange: &Exchange, parts: &Reques
 fn forwarding(core: &Core, client: &Client, exchange: &Exchange, parts: &RequestParts<'_>, out: &mut Vec<u8>) {
     let RequestParts { head, raw, .. } = *parts;
     let values = |name: Name| head.fields.iter().filter(move |line| line.known == name).map(|line| line.value.of(raw));
-    let trusted = core.options.is_trusted(client.peer.ip());
+    let trusted = core.options().is_trusted(client.peer.ip());
     let from_trusted = |name: Name| if trusted { values(name).next() } else { None };
 
     out.extend_from_slice(b"X-Forwarded-For: ");
@@ -126,7 +126,7 @@ fn forwarding(core: &Core, client: &Client, exchange: &Exchange, parts: &Request
     }
     out.extend_from_slice(if head.version == Version::Http10 { b"1.0 kong/3.9.1" } else { VIA.as_bytes() });
     out.extend_from_slice(b"\r\n");
-    if core.options.upstream_request_id {
+    if core.options().upstream_request_id {
         encode::field(out, b"X-Kong-Request-Id", &exchange.id);
     }
 }
@@ -172,9 +172,9 @@ pub fn response(core: &Core, exchange: &Exchange, parts: &ResponseParts<'_>, out
         let dropped = match line.known {
             Name::Connection | Name::KeepAlive | Name::ProxyConnection | Name::Upgrade | Name::TransferEncoding => true,
             Name::ContentLength => !parts.bodiless,
-            Name::XKongRequestId => core.options.headers.request_id && !interim,
+            Name::XKongRequestId => core.options().headers.request_id && !interim,
             Name::Via => {
-                if core.options.headers.via && !interim && !via_seen {
+                if core.options().headers.via && !interim && !via_seen {
                     via_seen = true;
                     via(head, raw, out);
                     true
@@ -206,7 +206,7 @@ pub fn response(core: &Core, exchange: &Exchange, parts: &ResponseParts<'_>, out
             _ => {}
         }
     }
-    let headers = &core.options.headers;
+    let headers = &core.options().headers;
     if headers.server && !server_seen {
         encode::field(out, b"Server", crate::proxy::reply::SERVER.as_bytes());
     }

@@ -292,7 +292,9 @@ mod tests {
 
     #[test]
     fn a_request_is_found_by_kong_5_2_with_the_wildcards_of_3_1() {
-        let rows: &[(&str, &[&str], Option<&str>, Option<&str>)] = &[
+        // (rule, entries, name asked for, entry found)
+        type Row<'a> = (&'a str, &'a [&'a str], Option<&'a str>, Option<&'a str>);
+        let rows: &[Row] = &[
             (
                 "5.2 exact",
                 &["a.example.com", "*.example.com", "*"],

@@ -5,6 +5,7 @@
 //! thread; what a connection does with a verdict is decided in `proxy`.
 pub mod chunked;
 pub mod encode;
+pub mod error_body;
 pub mod errors;
 pub mod fields;
 pub mod framing;

@@ -549,6 +549,26 @@ fn chains_that_cannot_be_read_are_refused_without_a_signature() {
     assert_eq!(outcome(&beside_garbage, &trust), Ok(vec![ROOT]));
 }
 
+#[test]
+fn no_chain_with_a_changed_byte_is_trusted() {
+    let root = ca("Root").self_signed();
+    let issuing = ca("Issuing").signed_by(&root);
+    let client = leaf("c").signed_by(&issuing);
+    let trust = trust(&[(ROOT, &root)], false);
+    let good = [client.der.clone(), issuing.der.clone()];
+    for certificate in 0..good.len() {
+        for place in 0..good[certificate].len() {
+            let mut bad = good.to_vec();
+            bad[certificate][place] ^= 1 << (place % 8);
+            let verdict = outcome(&ClientChain::new(bad), &trust);
+            assert!(
+                verdict.is_err(),
+                "byte {place} of certificate {certificate}"
+            );
+        }
+    }
+}
+
 /// DESIGN.md "Chains": ten same-named certificates cost a core a quarter of a second when nothing bounds them.
 #[test]
 fn same_named_cas_sent_by_a_client_cost_a_bounded_number_of_signatures() {

@@ -179,7 +179,7 @@ impl<'a> Intermediates<'a> {
             ders: Vec::new(),
             facts: Vec::new(),
         };
-        for der in sent.iter().take(limits::CLIENT_CERTIFICATES_PARSED_MAX) {
+        for der in sent.iter().take(limits::CHAIN_CERTIFICATES_PARSED_MAX) {
             if chosen.ders.len() == rules.sent {
                 break;
             }

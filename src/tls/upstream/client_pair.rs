@@ -1,58 +1,54 @@
 //! The certificate chain and key the gateway shows an upstream.
 
 use crate::tls::Digest;
+use crate::tls::keys::{KeyError, KeyPair};
 use crate::tls::trust::finish;
 use aws_lc_rs::digest;
-use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use std::sync::{Arc, OnceLock};
-use zeroize::Zeroizing;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use std::sync::Arc;
 
-/// Held as DER and built at first use, once for all cores.
+/// A key pair with what identifies it towards upstreams: the whole chain, since all of it is sent and a chain completed
+/// in place must be sent with the next handshake.
+#[derive(Debug)]
 pub struct ClientPair {
     pub(super) chain_digest: Digest,
-    chain: Vec<CertificateDer<'static>>,
-    key: Zeroizing<Vec<u8>>,
-    certified: OnceLock<Result<Arc<CertifiedKey>, String>>,
+    pair: KeyPair,
 }
 
 impl ClientPair {
-    /// DER: the chain leaf first, the key as PKCS#8, PKCS#1 or SEC1.
-    pub fn new(chain: Vec<Vec<u8>>, key: Vec<u8>) -> ClientPair {
-        let mut hash = digest::Context::new(&digest::SHA256);
-        for der in &chain {
-            hash.update(&(der.len() as u64).to_be_bytes());
-            hash.update(der);
-        }
-        ClientPair {
-            chain_digest: finish(hash),
-            chain: chain.into_iter().map(CertificateDer::from).collect(),
-            key: Zeroizing::new(key),
-            certified: OnceLock::new(),
-        }
-    }
-
+    /// The `cert` and `key` of a `certificates` entity, or the `client_ssl` pair, in PEM; never the `_alt` pair
+    /// (KONG.md §4.4).
+    ///
     /// # Errors
-    /// When the key cannot be read or is not the leaf's.
-    pub(super) fn certified(&self, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, String> {
-        self.certified
-            .get_or_init(|| {
-                let key = PrivateKeyDer::try_from(self.key.as_slice())
-                    .map_err(str::to_owned)?
-                    .clone_key();
-                CertifiedKey::from_der(self.chain.clone(), key, provider)
-                    .map(Arc::new)
-                    .map_err(|why| why.to_string())
-            })
-            .clone()
+    /// As [`KeyPair::from_pem`]. Whether the two belong together is seen by [`ClientPair::check`].
+    pub fn from_pem(certificate: &str, key: &str) -> Result<ClientPair, KeyError> {
+        let pair = KeyPair::from_pem(certificate, key)?;
+        let mut hash = digest::Context::new(&digest::SHA256);
+        for der in CertificateDer::pem_slice_iter(certificate.as_bytes()) {
+            let der = der.map_err(|why| KeyError::Certificate {
+                reason: why.to_string(),
+            })?;
+            hash.update(&(der.len() as u64).to_be_bytes());
+            hash.update(&der);
+        }
+        Ok(ClientPair {
+            chain_digest: finish(hash),
+            pair,
+        })
     }
-}
 
-impl std::fmt::Debug for ClientPair {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ClientPair")
-            .field("certificates", &self.chain.len())
-            .finish_non_exhaustive()
+    /// Builds the signing key if no one has, and compares it with the leaf's public key.
+    ///
+    /// # Errors
+    /// When the key cannot be used or is another certificate's.
+    pub fn check(&self) -> Result<(), KeyError> {
+        self.pair.check()
+    }
+
+    /// Built at first use, once for all cores.
+    pub(super) fn certified(&self) -> Result<Arc<CertifiedKey>, KeyError> {
+        self.pair.certified()
     }
 }

@@ -1,14 +1,12 @@
 use super::*;
+use crate::tls::provider;
 use crate::tls::trust::testpki::{Made, ca, leaf};
 use rcgen::{ExtendedKeyUsagePurpose as Eku, SanType};
 use rustls::server::{Acceptor, WebPkiClientVerifier};
 use rustls::{HandshakeKind, RootCertStore, ServerConfig, ServerConnection};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-const BOTH: Versions = Versions {
-    tls12: true,
-    tls13: true,
-};
+const BOTH: Versions = Versions::ALL;
 const ONLY_TLS12: Versions = Versions {
     tls12: true,
     tls13: false,
@@ -256,7 +254,7 @@ fn the_hello_names_hosts_not_addresses_and_offers_no_protocol() {
         ("10.1.2.3", None),
         ("2001:db8::1", None),
     ] {
-        let mut client = core().connect(&tls, name).unwrap();
+        let mut client = core().connection(&tls, name).unwrap();
         let mut bytes = Vec::new();
         client.write_tls(&mut bytes).unwrap();
         let mut acceptor = Acceptor::default();
@@ -485,14 +483,6 @@ fn what_cannot_be_used_fails_before_anything_is_sent_and_says_why() {
             "upstream SSL: the client certificate cannot be used: ",
         ),
         (
-            with(Arc::new(ClientPair::new(
-                vec![client.der.clone()],
-                b"no key".to_vec(),
-            ))),
-            "up.test",
-            "upstream SSL: the client certificate cannot be used: ",
-        ),
-        (
             UpstreamSpec {
                 versions: Versions {
                     tls12: false,
@@ -515,7 +505,10 @@ fn what_cannot_be_used_fails_before_anything_is_sent_and_says_why() {
         ),
     ];
     for (spec, name, expected) in rows {
-        let error = core().connect(&UpstreamTls::new(spec), name).unwrap_err();
+        let error = core()
+            .connection(&UpstreamTls::new(spec), name)
+            .map(drop)
+            .unwrap_err();
         assert!(error.to_string().starts_with(expected), "{error}");
     }
 }
@@ -541,6 +534,51 @@ fn a_refusal_reads_like_nginx_s_log_line() {
     }
 }
 
+/// DESIGN.md "One error type per boundary" does not lose the reason: it is the text of the session's error.
+#[test]
+fn a_session_fails_with_the_words_of_the_refusal() {
+    let root = ca("Root").self_signed();
+    let rows = [
+        (
+            leaf("s").dns("up.test").self_signed(),
+            "upstream SSL certificate verify error: (18:self-signed certificate)",
+        ),
+        (
+            leaf("s").dns("b.test").signed_by(&root),
+            "upstream SSL certificate does not match \"up.test\"",
+        ),
+    ];
+    for (made, expected) in rows {
+        let tls = UpstreamTls::new(verifying(&[&root]));
+        let mut session = core().connect(&tls, "up.test").unwrap();
+        let mut server = ServerConnection::new(server_config(&[&made], None)).unwrap();
+        let mut bytes = Vec::new();
+        session.take_output(&mut bytes);
+        server.read_tls(&mut &bytes[..]).unwrap();
+        server.process_new_packets().unwrap();
+        bytes.clear();
+        server.write_tls(&mut bytes).unwrap();
+        let error = session.feed(&bytes).unwrap_err();
+        assert_eq!(error.to_string(), expected);
+        assert!(!error.alert().is_empty() && !error.received_alert());
+    }
+}
+
+#[test]
+fn a_client_pair_in_pem_is_read_and_checked() {
+    let one = leaf("gateway").self_signed();
+    let key = one.key.serialize_pem();
+    let mismatched = ClientPair::from_pem(&one.pem(), &leaf("x").self_signed().key.serialize_pem());
+    assert_eq!(mismatched.unwrap().check(), Err(KeyError::Mismatch));
+    assert_eq!(
+        ClientPair::from_pem(&one.pem(), &key).unwrap().check(),
+        Ok(())
+    );
+    for (certificate, key) in [("", &key[..]), (&one.pem(), ""), ("-----BEGIN", &key)] {
+        assert!(ClientPair::from_pem(certificate, key).is_err());
+    }
+}
+
 #[test]
 fn no_key_shows_in_debug_output() {
     let client = leaf("gateway").self_signed();
@@ -552,22 +590,19 @@ fn no_key_shows_in_debug_output() {
         })
     );
     let key = client.key.serialized_der();
-    assert!(
-        text.contains("ClientPair { certificates: 1, .. }"),
-        "{text}"
-    );
+    assert!(text.contains("ClientPair {"), "{text}");
     assert!(
         !text.contains(&format!("{:?}", &key[..8]).replace(['[', ']'], "")),
         "{text}"
     );
 }
 
-fn provider() -> Arc<CryptoProvider> {
+fn crypto() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
 fn core() -> CoreUpstream {
-    CoreUpstream::with_provider(provider())
+    CoreUpstream::new(&provider::choose(provider::Mode::AwsLc))
 }
 
 fn roots(listed: &[&Made]) -> Arc<Roots> {
@@ -588,8 +623,8 @@ fn verifying(listed: &[&Made]) -> UpstreamSpec {
 }
 
 fn pair(chain: &[&Made], key: &Made) -> Arc<ClientPair> {
-    let chain = chain.iter().map(|made| made.der.clone()).collect();
-    Arc::new(ClientPair::new(chain, key.key.serialize_der()))
+    let chain: String = chain.iter().map(|made| made.pem()).collect();
+    Arc::new(ClientPair::from_pem(&chain, &key.key.serialize_pem()).unwrap())
 }
 
 fn server_config(chain: &[&Made], client_root: Option<&Made>) -> Arc<ServerConfig> {
@@ -606,16 +641,16 @@ fn server_config_with_key(
         .iter()
         .map(|made| CertificateDer::from(made.der.clone()));
     let key = PrivateKeyDer::try_from(key.key.serialize_der()).unwrap();
-    let signing = provider().key_provider.load_private_key(key).unwrap();
+    let signing = crypto().key_provider.load_private_key(key).unwrap();
     let certified = rustls::sign::CertifiedKey::new(ders.collect(), signing);
-    let builder = ServerConfig::builder_with_provider(provider())
+    let builder = ServerConfig::builder_with_provider(crypto())
         .with_safe_default_protocol_versions()
         .unwrap();
     let builder = match client_root {
         Some(root) => {
             let mut store = RootCertStore::empty();
             store.add(CertificateDer::from(root.der.clone())).unwrap();
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider());
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(store), crypto());
             builder.with_client_cert_verifier(verifier.build().unwrap())
         }
         None => builder.with_no_client_auth(),
@@ -631,9 +666,9 @@ impl CoreUpstream {
         name: &str,
         server: &Arc<ServerConfig>,
     ) -> Result<(ClientConnection, ServerConnection), UpstreamError> {
-        let mut client = self.connect(tls, name)?;
+        let mut client = self.connection(tls, name)?;
         let mut server = ServerConnection::new(Arc::clone(server)).unwrap();
-        let handshake = |why: rustls::Error| UpstreamError::from_handshake(&why);
+        let handshake = |why: rustls::Error| UpstreamError::of(&why);
         while client.wants_write() || server.wants_write() {
             let mut bytes = Vec::new();
             while client.wants_write() {

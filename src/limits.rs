@@ -30,8 +30,9 @@ pub const VERDICTS_REFUSED_MAX: usize = 512;
 pub const VERDICT_REFUSED_TTL_S: u64 = 5;
 /// Client configurations a core keeps; losing one costs its sessions, not a connection.
 pub const UPSTREAM_CONFIGS_MAX: usize = 4096;
-/// Server names one upstream identity keeps sessions for; with preserve_host the client chooses them.
-pub const UPSTREAM_SESSION_NAMES_MAX: usize = 32;
+/// Server names one upstream identity keeps sessions for; with preserve_host the client chooses them. rustls allocates
+/// about 300 bytes for each at once.
+pub const UPSTREAM_SESSION_NAMES_MAX: usize = 8;
 
 const _: () = {
     assert!(CLIENT_INTERMEDIATES_MAX <= PATH_INTERMEDIATES_MAX);

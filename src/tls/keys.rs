@@ -459,6 +459,20 @@ nkfoEqtgmQpVfNMrWxulPd4W6VEHc3DVUg==
 ";
 
     #[test]
+    fn cores_that_need_a_key_at_once_share_one() {
+        let (certificate, key) = pair(KeyClass::Ecdsa);
+        let pair = KeyPair::from_pem(&certificate, &key).unwrap();
+        let built: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| pair.certified())).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap().unwrap())
+                .collect()
+        });
+        assert!(built.iter().all(|key| Arc::ptr_eq(key, &built[0])));
+    }
+
+    #[test]
     fn debug_shows_nothing_of_the_key() {
         let (certificate, key) = pair(KeyClass::Ecdsa);
         let pair = KeyPair::from_pem(&certificate, &key).unwrap();

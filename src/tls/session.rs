@@ -32,6 +32,10 @@ pub struct ServerAcceptor {
 }
 
 #[derive(Default)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it lives as long as one hello; boxes would be two allocations for each handshake"
+)]
 enum Stage {
     /// Not a byte came.
     #[default]
@@ -183,18 +187,16 @@ impl ServerAcceptor {
         let connection = accepted
             .into_connection(config)
             .map_err(|(error, mut alert)| {
-                let broken = match error {
-                    rustls::Error::General(_) => core.policy().broken_reason(sni.as_deref()),
-                    _ => None,
-                };
-                match broken {
-                    Some(reason) => Error::Identity { reason },
-                    None => {
-                        let mut bytes = Vec::new();
-                        let _ = alert.write_all(&mut bytes);
-                        Error::protocol(&error, bytes)
-                    }
+                if let rustls::Error::General(reason) = &error {
+                    // The resolver found nothing, or TLS 1.2 no signature scheme for which rustls has no alert.
+                    return match core.policy().broken_reason(sni.as_deref()) {
+                        Some(reason) => Error::Identity { reason },
+                        None => Error::refused(reason.as_str(), AlertDescription::HandshakeFailure),
+                    };
                 }
+                let mut bytes = Vec::new();
+                let _ = alert.write_all(&mut bytes);
+                Error::protocol(&error, bytes)
             })?;
         let mut session = Session::new(Connection::Server(connection), sni, requested);
         // What the acceptor read beyond the hello, then what it did not read.
@@ -372,6 +374,13 @@ impl Session {
         self.unread = self.unread.saturating_sub(size);
     }
 
+    /// Gives back what a large record made the receive buffer grow to; for a connection that falls idle.
+    /// rustls keeps 4 KiB, and all of it while a record is incomplete.
+    pub fn shrink(&mut self) {
+        // rustls sizes its buffer before it reads. A reader that has nothing leaves all else as it is.
+        let _ = self.connection.read_tls(&mut NothingNow);
+    }
+
     /// The peer sent close_notify: nothing more will come, and what came was not cut short.
     pub fn peer_closed(&self) -> bool {
         self.peer_closed
@@ -432,6 +441,14 @@ impl Session {
         let mut pending = Vec::new();
         self.take_output(&mut pending);
         Error::protocol(error, pending)
+    }
+}
+
+struct NothingNow;
+
+impl std::io::Read for NothingNow {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        Err(std::io::ErrorKind::WouldBlock.into())
     }
 }
 

@@ -201,7 +201,10 @@ fn with_canonical<R>(name: &str, f: impl FnOnce(&str) -> R) -> Option<R> {
         return None;
     }
     // rustls has lower-cased it already; others may not have.
-    if !name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+    let upper = name
+        .bytes()
+        .fold(false, |found, byte| found | byte.is_ascii_uppercase());
+    if !upper {
         return Some(f(name));
     }
     let mut buffer = [0; NAME_SIZE_MAX];

@@ -315,3 +315,92 @@ fn exchange(from: &mut Session, to: &mut Session) {
     from.take_output(&mut wire);
     assert_eq!(to.feed(&wire).unwrap(), wire.len());
 }
+
+#[test]
+fn a_session_shrunk_between_or_within_records_loses_nothing() {
+    let core = Gateway::new().core();
+    let config = Client::new(Version::Tls13).config();
+    let (mut session, mut client) = connect(&core, &config, "a.test").unwrap();
+    let mut got = Vec::new();
+    for size in [16_000, 10, 5_000] {
+        client.writer().write_all(&vec![b'x'; size]).unwrap();
+        let wire = sent(&mut client);
+        let (first, second) = wire.split_at(wire.len() / 2);
+        for half in [first, second] {
+            assert_eq!(session.feed(half).unwrap(), half.len());
+            session.shrink();
+            got.extend(take_plaintext(&mut session));
+        }
+    }
+    assert_eq!(got.len(), 16_000 + 10 + 5_000);
+    assert!(!session.peer_closed());
+}
+
+/// RFC 8446 §4.4.4: Finished covers every byte of the handshake.
+#[test]
+fn no_changed_byte_of_a_hello_panics_or_lets_the_handshake_end() {
+    let core = Gateway::asking("*", &[]).core();
+    for version in Version::ALL {
+        let (client, _) = Client::with(Some(client_key()), version);
+        let config = client.config();
+        let size = sent(&mut start(&config, "a.test")).len();
+        for at in 0..size {
+            let mut client = start(&config, "a.test");
+            let mut hello = sent(&mut client);
+            hello[at] ^= 0x11;
+            let mut acceptor = ServerAcceptor::new();
+            let Ok(HelloState::Ready(_)) = acceptor.feed(&hello) else {
+                continue;
+            };
+            let Ok(mut session) = acceptor.accept(&core) else {
+                continue;
+            };
+            let _ = pump(&mut session, &mut client);
+            // Bytes 1 and 2 are the record's legacy_version, which no one reads and no transcript covers (§5.1).
+            assert!(
+                session.handshaking() || at == 1 || at == 2,
+                "{version:?} byte {at}"
+            );
+        }
+    }
+}
+
+#[test]
+fn no_changed_byte_of_the_clients_last_flight_panics_or_lets_the_handshake_end() {
+    let core = Gateway::asking("*", &[]).core();
+    for version in Version::ALL {
+        let (client, _) = Client::with(Some(client_key()), version);
+        let config = client.config();
+        let mut at = 0;
+        loop {
+            let mut client = start(&config, "a.test");
+            let mut session = accept(&core, &mut client).unwrap();
+            let mut flight = Vec::new();
+            session.take_output(&mut flight);
+            receive(&mut client, &flight).unwrap();
+            let mut last = sent(&mut client);
+            let unread = legacy_versions(&last);
+            let Some(byte) = last.get_mut(at) else { break };
+            *byte ^= 0x11;
+            let ended = session.feed(&last).is_ok() && !session.handshaking();
+            assert!(!ended || unread.contains(&at), "{version:?} byte {at}");
+            assert_eq!(
+                ended,
+                session.client_chain().is_some(),
+                "{version:?} byte {at}"
+            );
+            at += 1;
+        }
+    }
+}
+
+/// Where records carry legacy_version: "MUST be ignored for all purposes" (RFC 8446 §5.1).
+fn legacy_versions(records: &[u8]) -> Vec<usize> {
+    let mut at = 0;
+    let mut offsets = Vec::new();
+    while let Some([_, _, _, high, low]) = records.get(at..at + 5) {
+        offsets.extend([at + 1, at + 2]);
+        at += 5 + usize::from(u16::from_be_bytes([*high, *low]));
+    }
+    offsets
+}

@@ -125,7 +125,9 @@ fn of_two_pairs_the_one_the_client_can_verify_is_shown_ecdsa_before_rsa() {
             }
             (Err(error), Err(alert)) => {
                 assert_eq!(error.alert_name(), alert, "{rule} {version:?}");
-                assert_eq!(error.alert(), [21, 3, 3, 0, 2, 2, 40], "{rule} {version:?}");
+                // TLS 1.3 finds out after ServerHello: its alert is encrypted.
+                let clear = error.alert() == [21, 3, 3, 0, 2, 2, 40];
+                assert_eq!(clear, version == Version::Tls12, "{rule}");
             }
             (got, _) => panic!("{rule} {version:?}: {:?}", got.map(|_| ())),
         }

@@ -38,6 +38,11 @@ pub fn update(
     let schema = schema::of(kind);
     let mut errors = Errors::default();
     let mut patch = patch;
+    if let Some(id) = patch.shift_remove("id")
+        && !same_id(&id, stored.get("id"))
+    {
+        errors.field("id", "immutable field cannot be updated");
+    }
     expand_shorthands(schema, &mut patch, &mut errors);
     if !errors.is_empty() {
         return Err(errors);
@@ -77,10 +82,13 @@ fn run(
     let plugin = (schema.kind == Kind::Plugins)
         .then(|| name.as_deref().and_then(plugin_schemas::find))
         .flatten();
-    if let (Kind::Plugins, None, Some(name)) = (schema.kind, plugin, &name) {
-        // Without its table nothing else can be said of a plugin.
-        errors.field("name", plugins::not_enabled(name));
-        return Err(errors);
+    if schema.kind == Kind::Plugins && plugin.is_none() {
+        // Without its table nothing can be said of a plugin's configuration.
+        input.shift_remove("config");
+        if let Some(name) = &name {
+            errors.field("name", plugins::not_enabled(name));
+            return Err(errors);
+        }
     }
     let fields = fields_of(schema, input.get("name"));
     let (mut row, broken) = record(&fields, input, ctx, mode, &mut errors.unresolved);
@@ -131,6 +139,14 @@ fn expand_shorthands(schema: &Schema, input: &mut Map<String, Value>, errors: &m
         if let Some(value) = input.shift_remove(shorthand.name) {
             (shorthand.expand)(value, input, errors);
         }
+    }
+}
+
+/// Clients send the id along; what it must not do is change.
+fn same_id(given: &Value, stored: Option<&Value>) -> bool {
+    match (given.as_str(), stored.and_then(Value::as_str)) {
+        (Some(given), Some(stored)) => given.eq_ignore_ascii_case(stored),
+        _ => given.is_null(),
     }
 }
 

@@ -255,7 +255,7 @@ pub const DECLARATIVE_ALIASES_MAX: usize = 4096;
 /// Bytes that anchors (`&x`) of a YAML document may hold together.
 pub const DECLARATIVE_ANCHOR_SIZE_MAX: usize = 512 * 1024;
 /// Nodes that all aliases of a YAML document may expand to.
-pub const DECLARATIVE_ALIAS_NODES_MAX: usize = 1_000_000;
+pub const DECLARATIVE_ALIAS_NODES_MAX: usize = 250_000;
 const _: () = assert!(DECLARATIVE_ALIASES_MAX * DECLARATIVE_ANCHOR_SIZE_MAX <= 2 << 30);
 
 // ── workers ──

@@ -11,4 +11,9 @@ pub mod framing;
 pub mod head;
 mod target;
 
+#[doc(hidden)]
+pub mod check;
+#[cfg(test)]
+mod tests;
+
 pub use errors::Error;

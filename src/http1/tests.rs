@@ -95,7 +95,7 @@ fn mutated_rows_hold() {
                     data.splice(at..at, what.iter().copied());
                 }
                 1 => data.truncate(at),
-                2 if at < data.len() => data[at] = random.next() as u8,
+                2 if at < data.len() => data[at] = random.word() as u8,
                 _ => {
                     let other = &rows[random.below(rows.len())];
                     data.extend_from_slice(&other[random.below(other.len())..]);

@@ -9,6 +9,7 @@ pub mod errors;
 pub mod fields;
 pub mod framing;
 pub mod head;
+mod scan;
 mod target;
 
 #[doc(hidden)]

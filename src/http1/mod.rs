@@ -10,6 +10,12 @@ pub mod errors;
 pub mod fields;
 pub mod framing;
 pub mod head;
+mod scan;
 mod target;
+
+#[doc(hidden)]
+pub mod check;
+#[cfg(test)]
+mod tests;
 
 pub use errors::Error;

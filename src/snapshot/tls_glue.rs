@@ -14,7 +14,7 @@ use crate::tls::sni::SniTable;
 use crate::tls::trust::{Options, Roots, TrustSet};
 use crate::tls::upstream::{ClientPair, UpstreamTls, Versions};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::CertificateDer;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;

@@ -1,19 +1,19 @@
 //! The control thread: everything that waits. It never blocks: compiling and file reading run on blocking threads.
 
 use crate::cli::Start;
+use crate::http1::error_body::Templates;
 use crate::mailbox::{Answer, Down, Epochs, Inbox, Post, Up};
 use crate::options::Options;
-use crate::publish::{self, Configuration, Facts, Publisher};
+use crate::publish::{self, Configuration, Facts, Material, Publisher};
 use crate::resolve::{ResolveSettings, Resolver};
 use crate::settings::{Loaded, Settings};
-use crate::snapshot::Globals;
-use crate::snapshot::tls_glue::Tls;
 use crate::telemetry::access::Level;
 use crate::telemetry::log::{self, Logs};
 use crate::telemetry::metrics::{CoreMetrics, ProcessFacts};
 use crate::telemetry::process;
-use crate::telemetry::status::{self, StatusSource};
+use crate::telemetry::status::{self, StatusSource, StatusTls};
 use crate::tls::provider::Chosen;
+use crate::tls::server::ServerPolicy;
 use crate::tls::tickets::EpochSecret;
 use crate::{limits, settings};
 use std::io;
@@ -32,7 +32,9 @@ pub struct Control {
     pub post: Post,
     pub inbox: Inbox,
     pub epochs: Epochs,
-    pub status: Vec<std::net::TcpListener>,
+    /// Each with whether it has `ssl`.
+    pub status: Vec<(std::net::TcpListener, bool)>,
+    pub status_tls: Option<Arc<StatusTls>>,
     pub engine: &'static str,
     pub chosen: Arc<Chosen>,
     pub logs: Arc<Logs>,
@@ -44,9 +46,9 @@ pub struct Control {
 /// How settings are turned into what is published; the same on start and on reload.
 #[derive(Clone, Copy)]
 pub struct Reading {
-    pub options: fn(&Settings) -> Options,
+    pub options: fn(&Settings, Templates) -> Options,
     pub configuration: fn(&Settings) -> Result<Configuration, Vec<String>>,
-    pub globals: fn(&Settings, &Chosen) -> Result<Globals<Tls>, String>,
+    pub material: fn(&Settings, &Chosen) -> Result<Material, String>,
     pub resolving: fn(&Settings) -> ResolveSettings,
     pub log_level: fn(&Settings) -> Level,
 }
@@ -88,6 +90,7 @@ async fn live(control: Control) -> Result<(), String> {
         inbox,
         mut epochs,
         status,
+        status_tls,
         engine,
         chosen,
         logs,
@@ -136,10 +139,11 @@ async fn live(control: Control) -> Result<(), String> {
             }
         }
     }
-    for listener in status {
+    for (listener, ssl) in status {
         let listener = tokio::net::TcpListener::from_std(listener)
             .map_err(|error| format!("status_listen: {error}"))?;
-        tokio::task::spawn_local(status::serve(listener, shared.clone()));
+        let tls = status_tls.clone().filter(|_| ssl);
+        tokio::task::spawn_local(status::serve(listener, tls, shared.clone()));
     }
     log::error(Level::Notice, format_args!("{cores} cores are ready"));
 
@@ -147,21 +151,22 @@ async fn live(control: Control) -> Result<(), String> {
         start,
         publisher: Some(publisher),
         reading,
+        status_tls,
     };
-    let mut epoch = tokio::time::interval(
-        reloading
-            .start
-            .loaded
-            .settings
-            .ticket_epoch()
-            .max(Duration::from_secs(1)),
-    );
-    epoch.tick().await;
+    let mut epoch_length = reloading.start.loaded.settings.ticket_epoch();
+    let mut epoch = epochs_of(epoch_length);
     let mut watch = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
             what = signals.next() => match what {
-                Asked::Reload => reloading.reload(&shared, &names).await,
+                Asked::Reload => {
+                    reloading.reload(&shared, &names).await;
+                    let wanted = reloading.start.loaded.settings.ticket_epoch();
+                    if wanted != epoch_length {
+                        epoch_length = wanted;
+                        epoch = epochs_of(wanted);
+                    }
+                }
                 Asked::Reopen => shared.logs.reopen(),
                 Asked::Stop => break,
             },
@@ -187,6 +192,12 @@ async fn live(control: Control) -> Result<(), String> {
         reloading.start.loaded.settings.drain_timeout,
     )
     .await
+}
+
+/// Ticks when a ticket secret has served its time, the first time one such time from now.
+fn epochs_of(length: Duration) -> tokio::time::Interval {
+    let length = length.max(Duration::from_secs(1));
+    tokio::time::interval_at(tokio::time::Instant::now() + length, length)
 }
 
 /// Stops accepting, lets exchanges end, and gives up at the deadline or at a second signal.
@@ -301,6 +312,7 @@ struct Reloading {
     start: Start,
     publisher: Option<Publisher>,
     reading: Reading,
+    status_tls: Option<Arc<StatusTls>>,
 }
 
 impl Reloading {
@@ -324,7 +336,12 @@ impl Reloading {
             return;
         };
         match prepared {
-            Ok((loaded, snapshot)) => {
+            Ok(Prepared {
+                loaded,
+                snapshot,
+                options,
+                status,
+            }) => {
                 for warning in loaded
                     .warnings
                     .iter()
@@ -339,7 +356,6 @@ impl Reloading {
                         format_args!("{name} has changed and takes effect after a restart"),
                     );
                 }
-                let options = Arc::new((reading.options)(&loaded.settings));
                 for core in publish::broadcast(&shared.post, &snapshot, &options) {
                     log::error(
                         Level::Crit,
@@ -354,6 +370,9 @@ impl Reloading {
                         Level::Error,
                         format_args!("dns: {error}; the old resolver serves on"),
                     ),
+                }
+                if let (Some(tls), Some(policy)) = (&self.status_tls, status) {
+                    tls.replace(policy);
                 }
                 shared.logs.set_level((reading.log_level)(&loaded.settings));
                 *shared.facts.lock().unwrap_or_else(PoisonError::into_inner) = publisher.facts();
@@ -379,7 +398,13 @@ impl Reloading {
     }
 }
 
-type Prepared = (Loaded, Arc<crate::snapshot::Snapshot>);
+/// A reload that nothing stands in the way of.
+struct Prepared {
+    loaded: Loaded,
+    snapshot: Arc<crate::snapshot::Snapshot>,
+    options: Arc<Options>,
+    status: Option<Arc<ServerPolicy>>,
+}
 
 fn prepare(
     publisher: &mut Publisher,
@@ -387,19 +412,36 @@ fn prepare(
     reading: Reading,
     chosen: &Chosen,
 ) -> Result<Prepared, Vec<String>> {
-    let loaded = invocation
-        .load()
-        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-    let globals = (reading.globals)(&loaded.settings, chosen)
-        .map_err(|errors| errors.lines().map(str::to_owned).collect::<Vec<_>>());
-    let configuration = (reading.configuration)(&loaded.settings);
-    match (globals, configuration) {
-        (Ok(globals), Ok(configuration)) => {
-            let snapshot = publisher.compile_with(globals, &configuration)?;
-            Ok((loaded, snapshot))
+    // The file is read even when a directive is refused: one reload tells all there is to mend.
+    let evaluated = invocation.evaluate();
+    let mut errors: Vec<String> = evaluated.errors.iter().map(ToString::to_string).collect();
+    let material = match errors.is_empty() {
+        true => Some((reading.material)(&evaluated.settings, chosen)),
+        // Its files were found wanting already, or a directive that names them.
+        false => None,
+    };
+    let configuration = (reading.configuration)(&evaluated.settings);
+    match (material, configuration, evaluated.into_result()) {
+        (Some(Ok(material)), Ok(configuration), Ok(loaded)) => {
+            let Material {
+                globals,
+                certificates,
+                status,
+                templates,
+            } = material;
+            let snapshot = publisher.compile_with(globals, certificates, &configuration)?;
+            let options = Arc::new((reading.options)(&loaded.settings, templates));
+            Ok(Prepared {
+                loaded,
+                snapshot,
+                options,
+                status,
+            })
         }
-        (globals, configuration) => {
-            let mut errors = globals.err().unwrap_or_default();
+        (material, configuration, _) => {
+            if let Some(Err(problems)) = material {
+                errors.extend(problems.lines().map(str::to_owned));
+            }
             errors.extend(configuration.err().unwrap_or_default());
             Err(errors)
         }

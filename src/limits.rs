@@ -190,6 +190,8 @@ pub const STATUS_HEAD_MS: u64 = 5_000;
 pub const STATUS_CONNECTION_MS: u64 = 60_000;
 /// How long a scrape waits for the cores (milliseconds).
 pub const STATUS_SCRAPE_MS: u64 = 5_000;
+/// Ciphertext that may wait for a slow reader of the status listener before more is encrypted (bytes).
+pub const STATUS_TLS_OUT_MAX: usize = 64 * 1024;
 const _: () =
     assert!(STATUS_HEAD_MS < STATUS_CONNECTION_MS && STATUS_SCRAPE_MS < STATUS_CONNECTION_MS);
 
@@ -267,3 +269,7 @@ pub const ACCEPT_BACK_OFF_MS: u64 = 50;
 pub const ABORT_MS: u64 = 20;
 /// How long a scrape waits for a busy core's figures (ms); without them that core's last ones are shown.
 pub const SCRAPE_WAIT_MS: u64 = 1000;
+
+// ── error bodies ──
+/// Bytes of an `error_template_*` file: it is sent with every error of its format.
+pub const ERROR_TEMPLATE_SIZE_MAX: u64 = 64 * 1024;

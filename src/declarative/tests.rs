@@ -24,6 +24,7 @@ fn read_at(text: &str, now_ms: i64) -> Result<Loaded, Failure> {
         &Options {
             now_ms,
             secrets: &secrets,
+            plugins: None,
         },
     )
 }

@@ -1,12 +1,14 @@
 //! The status listener: `/status`, `/status/ready`, `/metrics` over HTTP/1.1 (KONG.md §2.8, KONG-CLIENTS.md §4.5).
 //!
-//! GET and HEAD only, no authentication, as Kong's. Clear text: `serve_connection` takes any stream, so a TLS one
-//! can be put around the socket by whoever has it.
+//! GET and HEAD only, no authentication, as Kong's; in clear text or, where `status_listen` says `ssl`, over TLS.
 
 use super::metrics::{Connections, CoreMetrics, ProcessFacts, render};
+use super::tls_stream::TlsStream;
 use crate::limits::{
     STATUS_CONNECTION_MS, STATUS_CONNECTIONS_MAX, STATUS_HEAD_MS, STATUS_SCRAPE_MS,
 };
+use crate::tls::server::{CoreServer, ServerPolicy};
+use crate::tls::tickets::Ticketer;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
@@ -16,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -37,8 +39,31 @@ pub trait StatusSource: Send + Sync + 'static {
     fn configuration_hash(&self) -> Option<String>;
 }
 
-/// Accepts until dropped; connections end with it.
-pub async fn serve<S: StatusSource>(listener: TcpListener, source: Arc<S>) -> Infallible {
+/// The certificates that listeners with `ssl` show; a reload puts others in. Nothing resumes here.
+pub struct StatusTls(Mutex<Arc<ServerPolicy>>);
+
+impl StatusTls {
+    pub fn new(policy: Arc<ServerPolicy>) -> Self {
+        StatusTls(Mutex::new(policy))
+    }
+
+    pub fn replace(&self, policy: Arc<ServerPolicy>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = policy;
+    }
+
+    fn core(&self) -> CoreServer {
+        let policy = Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        // The policy seals no ticket; the ticketer is there for form.
+        CoreServer::new(policy, Arc::new(Ticketer::new([0; 16], 0, [0; 16])))
+    }
+}
+
+/// Accepts until dropped; connections end with it. `tls`: this listener has `ssl`.
+pub async fn serve<S: StatusSource>(
+    listener: TcpListener,
+    tls: Option<Arc<StatusTls>>,
+    source: Arc<S>,
+) -> Infallible {
     let permits = Arc::new(Semaphore::new(STATUS_CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
@@ -53,8 +78,18 @@ pub async fn serve<S: StatusSource>(listener: TcpListener, source: Arc<S>) -> In
             continue;
         };
         let source = Arc::clone(&source);
+        let core = tls.as_ref().map(|tls| tls.core());
         connections.spawn(async move {
-            serve_connection(stream, source).await;
+            match core {
+                None => serve_connection(stream, source).await,
+                Some(core) => {
+                    let hello = Duration::from_millis(STATUS_HEAD_MS);
+                    let accepted = TlsStream::accept(stream, core);
+                    if let Ok(Ok(stream)) = tokio::time::timeout(hello, accepted).await {
+                        serve_connection(stream, source).await;
+                    }
+                }
+            }
             drop(permit);
         });
     }

@@ -48,7 +48,7 @@ async fn start(stuck: bool) -> (SocketAddr, Arc<Node>) {
         ready: AtomicBool::new(true),
         stuck,
     });
-    tokio::spawn(serve(listener, Arc::clone(&node)));
+    tokio::spawn(serve(listener, None, Arc::clone(&node)));
     (address, node)
 }
 

@@ -1,11 +1,11 @@
 //! The control thread: everything that waits. It never blocks: compiling and file reading run on blocking threads.
 
-use crate::cli::Start;
 use crate::http1::error_body::Templates;
 use crate::mailbox::{Answer, Down, Epochs, Inbox, Post, Up};
 use crate::options::Options;
 use crate::publish::{self, Configuration, Facts, Material, Publisher};
 use crate::resolve::{ResolveSettings, Resolver};
+use crate::settings::io::Invocation;
 use crate::settings::{Loaded, Settings};
 use crate::telemetry::access::Level;
 use crate::telemetry::log::{self, Logs};
@@ -27,7 +27,9 @@ use tokio::sync::mpsc;
 
 /// What the control thread is made of.
 pub struct Control {
-    pub start: Start,
+    pub loaded: Loaded,
+    /// Loads the settings again.
+    pub invocation: Invocation,
     pub publisher: Publisher,
     pub post: Post,
     pub inbox: Inbox,
@@ -48,7 +50,8 @@ pub struct Control {
 pub struct Reading {
     pub options: fn(&Settings, Templates) -> Options,
     pub configuration: fn(&Settings) -> Result<Configuration, Vec<String>>,
-    pub material: fn(&Settings, &Chosen) -> Result<Material, String>,
+    /// The last argument: generated pairs are kept in the prefix.
+    pub material: fn(&Settings, &Chosen, bool) -> Result<Material, String>,
     pub resolving: fn(&Settings) -> ResolveSettings,
     pub log_level: fn(&Settings) -> Level,
 }
@@ -84,7 +87,8 @@ struct Shared {
 
 async fn live(control: Control) -> Result<(), String> {
     let Control {
-        start,
+        loaded,
+        invocation,
         publisher,
         post,
         inbox,
@@ -114,7 +118,7 @@ async fn live(control: Control) -> Result<(), String> {
     });
     let mut signals =
         Signals::listen().map_err(|error| format!("cannot listen to signals: {error}"))?;
-    let resolver = resolver(&(reading.resolving)(&start.loaded.settings))?;
+    let resolver = resolver(&(reading.resolving)(&loaded.settings))?;
     let (events_sender, mut events) = mpsc::unbounded_channel();
     let names = Arc::new(Mutex::new(resolver));
     tokio::task::spawn_local(listen_to_cores(
@@ -148,12 +152,13 @@ async fn live(control: Control) -> Result<(), String> {
     log::error(Level::Notice, format_args!("{cores} cores are ready"));
 
     let mut reloading = Reloading {
-        start,
+        loaded,
+        invocation,
         publisher: Some(publisher),
         reading,
         status_tls,
     };
-    let mut epoch_length = reloading.start.loaded.settings.ticket_epoch();
+    let mut epoch_length = reloading.loaded.settings.ticket_epoch();
     let mut epoch = epochs_of(epoch_length);
     let mut watch = tokio::time::interval(Duration::from_secs(1));
     loop {
@@ -161,7 +166,7 @@ async fn live(control: Control) -> Result<(), String> {
             what = signals.next() => match what {
                 Asked::Reload => {
                     reloading.reload(&shared, &names).await;
-                    let wanted = reloading.start.loaded.settings.ticket_epoch();
+                    let wanted = reloading.loaded.settings.ticket_epoch();
                     if wanted != epoch_length {
                         epoch_length = wanted;
                         epoch = epochs_of(wanted);
@@ -189,7 +194,7 @@ async fn live(control: Control) -> Result<(), String> {
         &mut signals,
         &mut events,
         workers,
-        reloading.start.loaded.settings.drain_timeout,
+        reloading.loaded.settings.drain_timeout,
     )
     .await
 }
@@ -309,7 +314,8 @@ fn resolver(settings: &ResolveSettings) -> Result<Arc<Resolver>, String> {
 /// A reload: the settings are read again, then certificate files and the configuration. Only when all of it is sound
 /// does anything change.
 struct Reloading {
-    start: Start,
+    loaded: Loaded,
+    invocation: Invocation,
     publisher: Option<Publisher>,
     reading: Reading,
     status_tls: Option<Arc<StatusTls>>,
@@ -321,7 +327,7 @@ impl Reloading {
         let Some(mut publisher) = self.publisher.take() else {
             return;
         };
-        let invocation = self.start.invocation.clone();
+        let invocation = self.invocation.clone();
         let (reading, chosen) = (self.reading, shared.chosen.clone());
         let prepared = tokio::task::spawn_blocking(move || {
             let prepared = prepare(&mut publisher, &invocation, reading, &chosen);
@@ -350,7 +356,7 @@ impl Reloading {
                 {
                     log::error(Level::Warn, warning);
                 }
-                for name in settings::restart_needed(&self.start.loaded, &loaded) {
+                for name in settings::restart_needed(&self.loaded, &loaded) {
                     log::error(
                         Level::Warn,
                         format_args!("{name} has changed and takes effect after a restart"),
@@ -377,7 +383,7 @@ impl Reloading {
                 shared.logs.set_level((reading.log_level)(&loaded.settings));
                 *shared.facts.lock().unwrap_or_else(PoisonError::into_inner) = publisher.facts();
                 shared.reloads_ok.fetch_add(1, Ordering::Relaxed);
-                self.start.loaded = loaded;
+                self.loaded = loaded;
                 log::error(
                     Level::Notice,
                     format_args!("configuration {} is live", snapshot.number),
@@ -408,21 +414,21 @@ struct Prepared {
 
 fn prepare(
     publisher: &mut Publisher,
-    invocation: &settings::io::Invocation,
+    invocation: &Invocation,
     reading: Reading,
     chosen: &Chosen,
 ) -> Result<Prepared, Vec<String>> {
     // The file is read even when a directive is refused: one reload tells all there is to mend.
     let evaluated = invocation.evaluate();
     let mut errors: Vec<String> = evaluated.errors.iter().map(ToString::to_string).collect();
-    let material = match errors.is_empty() {
-        true => Some((reading.material)(&evaluated.settings, chosen)),
-        // Its files were found wanting already, or a directive that names them.
-        false => None,
-    };
+    let material =
+        (reading.material)(&evaluated.settings, chosen, errors.is_empty()).map_err(|problems| {
+            let lines = problems.lines().filter(|line| !evaluated.tells(line));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        });
     let configuration = (reading.configuration)(&evaluated.settings);
     match (material, configuration, evaluated.into_result()) {
-        (Some(Ok(material)), Ok(configuration), Ok(loaded)) => {
+        (Ok(material), Ok(configuration), Ok(loaded)) => {
             let Material {
                 globals,
                 certificates,
@@ -439,9 +445,7 @@ fn prepare(
             })
         }
         (material, configuration, _) => {
-            if let Some(Err(problems)) = material {
-                errors.extend(problems.lines().map(str::to_owned));
-            }
+            errors.extend(material.err().unwrap_or_default());
             errors.extend(configuration.err().unwrap_or_default());
             Err(errors)
         }
@@ -498,6 +502,10 @@ impl StatusSource for Shared {
             reloads_ok: self.reloads_ok.load(Ordering::Relaxed),
             reloads_refused: self.reloads_refused.load(Ordering::Relaxed),
         }
+    }
+
+    fn log(&self) -> Option<log::LogHandle> {
+        Some(self.logs.handle())
     }
 
     fn ready(&self) -> Result<(), String> {

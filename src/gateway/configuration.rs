@@ -71,7 +71,7 @@ pub fn read(settings: &Settings) -> Result<Configuration, Vec<String>> {
 pub fn check_file(settings: &Settings) -> Checked {
     let mut checked = Checked::default();
     let chosen = provider::choose(convert::provider_mode(settings));
-    let material = material::load_without_writing(settings, &chosen);
+    let material = material::load(settings, &chosen, false);
     match read(settings) {
         Ok(configuration) => match material {
             Ok(material) => {

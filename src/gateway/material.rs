@@ -21,20 +21,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// All that settings name, loaded; default pairs are generated in the prefix when none is set.
+/// All that settings name, loaded; default pairs are generated when none is set, and with `write` kept in the prefix.
 ///
 /// # Errors
 /// One line per directive that names something unusable.
-pub fn load(settings: &Settings, chosen: &Chosen) -> Result<Material, String> {
-    read(settings, chosen, true)
-}
-
-/// The same without leaving generated pairs behind: for `check`.
-pub fn load_without_writing(settings: &Settings, chosen: &Chosen) -> Result<Material, String> {
-    read(settings, chosen, false)
-}
-
-fn read(settings: &Settings, chosen: &Chosen, write: bool) -> Result<Material, String> {
+pub fn load(settings: &Settings, chosen: &Chosen, write: bool) -> Result<Material, String> {
     let mut problems = Vec::new();
     let default_pairs = pairs(settings, Listener::Proxy, write, &mut problems);
     let mut client_pairs = Vec::new();
@@ -373,4 +364,157 @@ fn keep(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(&beside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Flag, Sources};
+    use crate::tls::provider::{Mode, choose};
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new() -> Folder {
+            let path = std::env::temp_dir().join(format!("material-{}", uuid::Uuid::new_v4()));
+            fs::create_dir(&path).expect("a folder");
+            Folder(path)
+        }
+
+        fn file(&self, name: &str, text: &str) -> String {
+            let path = self.0.join(name);
+            fs::write(&path, text).expect("written");
+            path.display().to_string()
+        }
+
+        fn settings(&self, set: &[(&str, &str)]) -> Settings {
+            let prefix = self.0.display().to_string();
+            let prefix = ("prefix", prefix.as_str());
+            let flags = std::iter::once(&prefix)
+                .chain(set)
+                .map(|(name, value)| Flag {
+                    flag: "--set",
+                    name: (*name).to_owned(),
+                    value: (*value).to_owned(),
+                });
+            let sources = Sources {
+                flags: flags.collect(),
+                ..Sources::default()
+            };
+            crate::settings::load(&sources).expect("sound").settings
+        }
+
+        fn load(&self, set: &[(&str, &str)]) -> Result<Material, String> {
+            load(&self.settings(set), &choose(Mode::Auto), true)
+        }
+
+        fn mode(&self, name: &str) -> u32 {
+            let metadata = fs::metadata(self.0.join(name)).expect("it is there");
+            metadata.permissions().mode() & 0o777
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn generated_pairs_are_kept_private_and_used_again() {
+        // KONG.md §4.2
+        let folder = Folder::new();
+        let set = [("status_listen", "127.0.0.1:0 ssl")];
+        let first = folder.load(&set).expect("loaded");
+        assert!(first.status.is_some());
+        assert_eq!(folder.mode("ssl"), 0o700);
+        for name in ["kong-default", "kong-default-ecdsa"] {
+            for set in ["", "status-"] {
+                assert_eq!(folder.mode(&format!("ssl/{set}{name}.key")), 0o600);
+                assert!(folder.0.join(format!("ssl/{set}{name}.crt")).exists());
+            }
+        }
+        let ids: Vec<&str> = first.certificates.iter().map(|one| &*one.id).collect();
+        assert_eq!(
+            ids,
+            [
+                "ssl_cert (ECDSA)",
+                "ssl_cert (RSA)",
+                "status_ssl_cert (ECDSA)",
+                "status_ssl_cert (RSA)"
+            ]
+        );
+        let open = folder.0.join("ssl/kong-default.key");
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o644)).expect("set");
+        let again = folder.load(&set).expect("loaded");
+        assert_eq!(folder.mode("ssl/kong-default.key"), 0o600);
+        let digests = |material: &Material| -> Vec<_> {
+            let pairs = material.globals.default_pairs.iter();
+            pairs.map(|pair| *pair.leaf_digest()).collect()
+        };
+        assert_eq!(digests(&first), digests(&again));
+    }
+
+    #[test]
+    fn the_client_pair_is_among_the_certificates_whose_expiry_is_told() {
+        let folder = Folder::new();
+        let loaded = folder.load(&[("client_ssl", "on")]).expect("loaded");
+        let client = loaded.certificates.iter().find(|one| one.kind == "client");
+        assert_eq!(client.map(|one| &*one.id), Some("client_ssl_cert (ECDSA)"));
+        assert!(loaded.status.is_none(), "no status listener has ssl");
+    }
+
+    #[test]
+    fn a_bad_template_is_an_error_that_names_its_directive() {
+        let folder = Folder::new();
+        let one_slot = folder.file("one", "<p>%s</p>");
+        let large = folder.file(
+            "large",
+            &"x".repeat(limits::ERROR_TEMPLATE_SIZE_MAX as usize + 1),
+        );
+        let good = folder.file("good", "%s %s");
+        let set = [
+            ("error_template_html", one_slot.as_str()),
+            ("error_template_json", "/nowhere/t.json"),
+            ("error_template_xml", large.as_str()),
+            ("error_template_plain", good.as_str()),
+        ];
+        let problems = folder.load(&set).map(drop).expect_err("three are bad");
+        let lines: Vec<&str> = problems.lines().collect();
+        assert_eq!(lines.len(), 3, "{problems}");
+        for (line, start) in lines.iter().zip([
+            "error_template_json: /nowhere/t.json: No such file",
+            "error_template_html: ",
+            "error_template_xml: ",
+        ]) {
+            assert!(line.starts_with(start), "{line}");
+        }
+        assert!(
+            lines[1].ends_with(
+                "it has 1 slots `%s`; two are needed, for the message and the request id"
+            )
+        );
+        let loaded = folder.load(&set[3..]).expect("loaded");
+        assert!(loaded.templates.plain.is_some() && loaded.templates.html.is_none());
+    }
+
+    #[test]
+    fn no_part_of_a_key_is_in_an_error() {
+        let folder = Folder::new();
+        let pair = || generate_default(KeyClass::Ecdsa, 1_700_000_000).expect("a pair");
+        let ((certificate, key), (_, other)) = (pair(), pair());
+        let body = key.lines().nth(1).expect("base64");
+        let broken = key.replacen('M', "!", 1);
+        for (given_key, secret) in [(&*other, other.lines().nth(1)), (&*broken, Some(body))] {
+            let certificate = folder.file("c.pem", &certificate);
+            // By path, and as a text in the directive itself.
+            for key in [folder.file("k.pem", given_key), given_key.to_owned()] {
+                let set = [("ssl_cert", certificate.as_str()), ("ssl_cert_key", &key)];
+                let error = folder.load(&set).map(drop).expect_err("not a pair");
+                let secret = secret.expect("base64");
+                assert!(!error.contains(&secret[4..20]), "{error}");
+                assert!(error.starts_with("ssl_cert"), "{error}");
+            }
+        }
+    }
 }

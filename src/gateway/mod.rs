@@ -37,7 +37,7 @@ pub fn start(start: Start) -> ExitCode {
         Ok(code) => code,
         Err(reason) => {
             for line in reason.lines() {
-                eprintln!("Error: {line}");
+                eprintln!("error: {line}");
             }
             ExitCode::FAILURE
         }
@@ -49,9 +49,6 @@ fn run(start: Start) -> Result<ExitCode, String> {
     ring::sys::undumpable();
     let descriptors = ring::sys::raise_nofile();
 
-    for warning in &start.loaded.warnings {
-        eprintln!("Warning: {warning}");
-    }
     let chosen = Arc::new(provider::choose(convert::provider_mode(settings)));
     let placement = crate::settings::io::placement(settings)?;
     let engine = convert::engine(settings);
@@ -59,7 +56,7 @@ fn run(start: Start) -> Result<ExitCode, String> {
 
     // Everything that can be refused is refused before a socket is opened.
     let (material, configuration) = match (
-        material::load(settings, &chosen),
+        material::load(settings, &chosen, true),
         configuration::read(settings),
     ) {
         (Ok(material), Ok(configuration)) => (material, configuration),
@@ -146,7 +143,8 @@ fn run(start: Start) -> Result<ExitCode, String> {
         log::error(Level::Warn, "cannot pin the control thread");
     }
     let control = Control {
-        start,
+        loaded: start.loaded,
+        invocation: start.invocation,
         publisher,
         post,
         inbox,

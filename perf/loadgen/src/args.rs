@@ -7,7 +7,8 @@ use clap::{Parser, ValueEnum};
 
 /// Loads one TLS server from one thread and prints one line of JSON.
 #[derive(Parser, Debug)]
-#[command(version)]
+// A flag given twice counts as given last.
+#[command(version, args_override_self = true)]
 pub struct Args {
     /// Address of the server.
     #[arg(long, value_name = "IP:PORT")]

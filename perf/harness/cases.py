@@ -67,6 +67,10 @@ MEMORY_CASES = [
 ]
 
 
+class Failed(Exception):
+    """A measurement that gave no figure; the run goes on and says so."""
+
+
 class Bench:
     """Runs single measurements and keeps every command and every result."""
 
@@ -77,15 +81,19 @@ class Bench:
         self.rates: dict[str, float] = {}
 
     def measure(self, case: Case, proxy, round_number: int, rate: float = 0.0) -> dict:
+        """One row. A measurement that could not be made has `failed` with the reason and no figures."""
         load = "paced" if rate else "saturated"
-        endpoint = proxy.endpoint(case.mtls, case.tickets)
-        pids = proxy.pids(case.tickets)
-        if case.mode == "wrk":
-            result = self._wrk(case, endpoint, pids)
-        else:
-            result = self._loadgen(case, endpoint, pids, proxy.name, rate)
-        if not rate:
-            self.rates[proxy.name] = result["ops_per_s"]
+        try:
+            endpoint = proxy.endpoint(case.mtls, case.tickets)
+            pids = proxy.pids(case.tickets)
+            if case.mode == "wrk":
+                result = self._wrk(case, endpoint, pids)
+            else:
+                result = self._loadgen(case, endpoint, pids, proxy.name, rate)
+            if not rate:
+                self.rates[proxy.name] = result["ops_per_s"]
+        except (Failed, OSError, subprocess.TimeoutExpired) as error:
+            result = {"failed": self._hidden(str(error))}
         return self._keep(case, proxy.name, load, round_number, result)
 
     def _loadgen(self, case: Case, endpoint, pids, proxy_name: str, rate: float) -> dict:
@@ -94,8 +102,10 @@ class Bench:
         command += ["--watch-core", str(self.arguments.proxy_core)]
         done = self._run(command, [f"--watch-pid={pid}" for pid in pids])
         if done.returncode != 0:
-            raise RuntimeError(f"{case.name}: {proxy_name}: {done.stderr}")
+            raise Failed(done.stderr.strip())
         result = json.loads(done.stdout)
+        if result["ops"] == 0:
+            raise Failed(f"no operation succeeded: {result['errors_by_kind']}")
         result["cpu_us_per_op"] = result.pop("watched_cpu_us_per_op")
         result["cpu_us"] = result.pop("watched_cpu_us")
         return result
@@ -130,7 +140,7 @@ class Bench:
         cpu, took = processes.cpu_us(pids) - before, time.monotonic() - begin
         found = re.search(r"(\d+) requests in ([\d.]+)(m?s)", done.stdout)
         if done.returncode != 0 or not found or int(found[1]) == 0:
-            raise RuntimeError(f"wrk: {done.stdout}{done.stderr}")
+            raise Failed(f"wrk: {done.stdout}{done.stderr}")
         ops = int(found[1])
         bad = re.search(r"Non-2xx or 3xx responses: (\d+)", done.stdout)
         errors = int(bad[1]) if bad else 0
@@ -143,21 +153,26 @@ class Bench:
 
     def memory(self, case: Case, proxy, round_number: int) -> dict:
         """On a proxy that was just started: resident memory before and with IDLE_CONNECTIONS held."""
+        try:
+            result = self._memory(case, proxy)
+        except (Failed, OSError, subprocess.TimeoutExpired) as error:
+            result = {"failed": self._hidden(str(error))}
+        return self._keep(case, proxy.name, "idle", round_number, result)
+
+    def _memory(self, case: Case, proxy) -> dict:
         endpoint, pids = proxy.endpoint(case.mtls, case.tickets), proxy.pids(case.tickets)
         base = self._command(case, endpoint, proxy.name, 0.0)
         one = self._run([*base, "--seconds", "0", "--connections", "1"], [])
         if one.returncode != 0:
-            raise RuntimeError(f"{case.name}: {proxy.name}: {one.stderr}")
+            raise Failed(one.stderr.strip())
         before = processes.rss_kib(pids)
         command = [*base, "--connections", str(IDLE_CONNECTIONS), "--seconds", str(IDLE_SETTLE_S + 2)]
         self._note(command)
-        child = subprocess.Popen(
-            self._pinned(command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        child = subprocess.Popen(self._pinned(command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
             said = child.stderr.readline()
             if not said.startswith("holding"):
-                raise RuntimeError(f"{case.name}: {proxy.name}: {said}{child.stderr.read()}")
+                raise Failed(said + child.stderr.read())
             time.sleep(IDLE_SETTLE_S)
             after = processes.rss_kib(pids)
             out, _ = child.communicate(timeout=60)
@@ -167,7 +182,7 @@ class Bench:
         result = json.loads(out)
         result.update(rss_before_kib=before, rss_after_kib=after)
         result["kib_per_connection"] = round((after - before) / IDLE_CONNECTIONS, 3)
-        return self._keep(case, proxy.name, "idle", round_number, result)
+        return result
 
     def _pinned(self, command: list[str]) -> list[str]:
         return ["taskset", "-c", str(self.arguments.load_core), *command]
@@ -177,11 +192,13 @@ class Bench:
         return subprocess.run(self._pinned([*command, *unnoted]), capture_output=True, text=True, timeout=300)
 
     def _note(self, command: list[str]):
-        line = " ".join(command)
-        for path, name in self.hide.items():
-            line = line.replace(path, name)
-        self.commands.write(line + "\n")
+        self.commands.write(self._hidden(" ".join(command)) + "\n")
         self.commands.flush()
+
+    def _hidden(self, text: str) -> str:
+        for path, name in self.hide.items():
+            text = text.replace(path, name)
+        return text
 
     def _keep(self, case: Case, proxy: str, load: str, round_number: int, result: dict) -> dict:
         row = {"case": case.name, "load": load, "proxy": proxy, "round": round_number, **result}

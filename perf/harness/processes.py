@@ -14,7 +14,7 @@ _children: list[subprocess.Popen] = []
 
 def clean_up_on_exit():
     """Every child dies with the run, also when the run is interrupted."""
-    atexit.register(_stop_all)
+    atexit.register(stop_all)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(143))
 
@@ -42,7 +42,7 @@ def stop(child: subprocess.Popen):
         _children.remove(child)
 
 
-def _stop_all():
+def stop_all():
     for child in list(_children):
         stop(child)
 

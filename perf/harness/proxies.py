@@ -128,7 +128,9 @@ class HaproxyProxy:
             "global\n  nbthread 1\n  maxconn 8192\n  tune.ssl.cachesize 0\n"
             "  ssl-default-bind-ciphersuites TLS_AES_128_GCM_SHA256\n  ssl-default-bind-curves X25519\n"
             "  ssl-default-bind-options ssl-min-ver TLSv1.3\n  ssl-default-server-ciphersuites TLS_AES_128_GCM_SHA256\n"
-            "defaults\n  mode http\n  option http-keep-alive\n  option dontlognull\n  option forwardfor\n"
+            "defaults\n  mode http\n  option http-keep-alive\n  option forwardfor\n"
+            # A connection without a request is closed, as the others do, and not answered with 400.
+            "  option http-ignore-probes\n"
             "  http-reuse always\n  timeout connect 5s\n  timeout client 300s\n  timeout server 300s\n"
             "  timeout http-keep-alive 300s\n  timeout http-request 30s\n"
         )

@@ -31,8 +31,6 @@ pub const ACCEPTS_IN_FLIGHT: usize = 8;
 pub const HANDSHAKE_STEPS_PER_TURN: usize = 8;
 /// Handshakes that may wait for their turn on one core; above it new connections are closed.
 pub const HANDSHAKES_WAITING_MAX: usize = 2048;
-/// Bytes of a handshake's first flight from a client.
-pub const CLIENT_HELLO_SIZE_MAX: usize = 16 * 1024;
 /// Bytes a client may send in a whole handshake (a chain of certificates among them).
 pub const HANDSHAKE_SIZE_MAX: usize = 128 * 1024;
 /// How long session tickets wait for the first response to travel with (ms).
@@ -57,5 +55,215 @@ pub const ROUTE_REGEX_SIZE_MAX: usize = 10 << 20;
 pub const ROUTE_REGEX_CACHE_SIZE_MAX: usize = 256 << 10;
 /// Places (hosts × paths) one route is indexed at; above it the route is indexed by host only and its paths are tried one by one.
 pub const ROUTE_PLACES_MAX: usize = 4096;
+
+// ── responses of upstreams ──
+/// Head of a response (bytes) and its fields: Kong's nginx reads 64k into proxy_buffer_size-like buffers; ours is a bound
+/// on what one upstream can make a core hold.
+pub const RESPONSE_HEAD_SIZE_MAX: usize = 64 * 1024;
+pub const RESPONSE_FIELD_COUNT_MAX: usize = 200;
+const _: () = assert!(RESPONSE_HEAD_SIZE_MAX < PLAIN_BUFFER_MAX);
+/// How long a drain waits for a request on an idle connection (ms), and at most a quarter of the drain's own time.
+pub const DRAIN_IDLE_MS: u64 = 1000;
+/// Postings one route may take where it is filed under each of its server names, header values or methods besides; above it
+/// that condition is checked, not filed.
+pub const ROUTE_POSTINGS_MAX: usize = 1 << 16;
 /// `|` looked at in one regex before its literal prefix is given up.
 pub const ROUTE_REGEX_ALTERNATIONS_MAX: usize = 64;
+// ── settings ──
+/// A settings file larger than this is refused (bytes): Kong's own annotated file has 90 KB.
+pub const SETTINGS_FILE_SIZE_MAX: u64 = 1 << 20;
+/// A PEM file named by a directive may have this size (bytes): the operating system's bundles have 200 to 500 KB.
+pub const PEM_FILE_SIZE_MAX: u64 = 16 << 20;
+/// Elements of one listen directive.
+pub const LISTENERS_MAX: usize = 64;
+/// Entries of any other list directive.
+pub const LIST_ENTRIES_MAX: usize = 1024;
+/// Longest time a directive may ask for (seconds): ten years, far from any overflow of a clock.
+pub const TIME_MAX_S: u64 = 10 * 365 * 86_400;
+/// RFC 8446 §4.6.1: a ticket lives for seven days at most (seconds).
+pub const TICKET_LIFETIME_MAX_S: u64 = 7 * 86_400;
+/// Upper end of `large_client_header_buffers`: number of buffers.
+pub const HEAD_BUFFERS_MAX: u32 = 64;
+/// Upper end of `large_client_header_buffers`: size of one (bytes).
+pub const HEAD_BUFFER_SIZE_MAX: u64 = 64 * 1024;
+/// Upper end of `request_field_count_max`.
+pub const FIELD_COUNT_MAX: u32 = 1000;
+/// Upper end of `connections_max`, per core: Linux's default `fs.nr_open`.
+pub const CONNECTIONS_PER_CORE_MAX: u32 = 1 << 20;
+/// Highest CPU number a CPU list may name, so that `0-4000000000` costs nothing.
+pub const CPU_MAX: usize = 4095;
+// ── TLS, the client's side of the gateway ──
+
+/// Bytes of a ClientHello, record headers included. Post-quantum hellos with a large ticket stay below 8 KB.
+pub const CLIENT_HELLO_SIZE_MAX: usize = 16 * 1024;
+/// Bytes a plain-text HTTP method may have before the bytes count as neither TLS nor HTTP.
+pub const PLAIN_METHOD_SIZE_MAX: usize = 16;
+/// Certificates of one client chain that are accepted in a handshake, leaf included.
+pub const CLIENT_CHAIN_COUNT_MAX: usize = 16;
+/// Bytes of all certificates of one client chain (DER). rustls itself stops at 64 KiB.
+pub const CLIENT_CHAIN_SIZE_MAX: usize = 32 * 1024;
+/// Bytes of all CA names in one CertificateRequest; above it no names are sent, which asks for any certificate.
+pub const CLIENT_CA_NAMES_SIZE_MAX: usize = 16 * 1024;
+/// Decrypted bytes a session keeps before it takes no more ciphertext; one more record may exceed it.
+pub const SESSION_PLAINTEXT_BUFFERED_MAX: usize = 16 * 1024;
+/// Ticket keys of other cores, processes and nodes one core keeps derived (64 cores × 2 epochs × 2 processes).
+pub const TICKET_KEYS_CACHED_MAX: usize = 256;
+/// Seconds a ticket may be announced to live (RFC 8446 §4.6.1).
+pub const TICKET_LIFETIME_SECS_MAX: u64 = 7 * 24 * 60 * 60;
+
+const _: () = assert!(CLIENT_CHAIN_SIZE_MAX < 0xffff && CLIENT_CA_NAMES_SIZE_MAX < 0xffff);
+const _: () = assert!(CLIENT_INTERMEDIATES_MAX < CLIENT_CHAIN_COUNT_MAX);
+// ── certificate paths and verdicts: tls/trust, tls/client_auth, tls/upstream ──
+
+/// Certificates behind the leaf that are parsed at all before the choice above; one costs 2 to 3 µs.
+pub const CHAIN_CERTIFICATES_PARSED_MAX: usize = 16;
+/// Intermediates an upstream's chain may contribute; servers send more than clients, and the operator picks them.
+pub const UPSTREAM_INTERMEDIATES_MAX: usize = 8;
+/// Intermediates taken from the trust set itself for one search.
+pub const LISTED_INTERMEDIATES_MAX: usize = 6;
+/// Anchors whose name fits that one search may try.
+pub const PATH_ANCHORS_MAX: usize = 64;
+/// Signatures one search may verify, at about 75 µs each: a core is held for less than 2 ms.
+/// The longest path takes seven; webpki's own bound is 100.
+pub const PATH_SIGNATURES_MAX: u32 = 24;
+/// Good verdicts a core remembers; one holds an identity, about 2 KB.
+pub const VERDICTS_TRUSTED_MAX: usize = 4096;
+/// Refusals a core remembers, apart from the good ones so that strangers evict only each other.
+pub const VERDICTS_REFUSED_MAX: usize = 512;
+/// Seconds a refusal is believed: a chain that is not valid yet, or a wrong clock, heals by itself.
+pub const VERDICT_REFUSED_TTL_S: u64 = 5;
+/// Client configurations a core keeps; losing one costs its sessions, not a connection.
+pub const UPSTREAM_CONFIGS_MAX: usize = 4096;
+/// Server names one upstream identity keeps sessions for; with preserve_host the client chooses them. rustls allocates
+/// about 300 bytes for each at once.
+pub const UPSTREAM_SESSION_NAMES_MAX: usize = 8;
+
+const _: () = {
+    assert!(CLIENT_INTERMEDIATES_MAX <= PATH_INTERMEDIATES_MAX);
+    assert!(CLIENT_INTERMEDIATES_MAX <= CHAIN_CERTIFICATES_PARSED_MAX);
+    assert!(PATH_SIGNATURES_MAX as usize > PATH_INTERMEDIATES_MAX);
+    assert!(PATH_SIGNATURES_MAX < 100);
+    assert!(VERDICTS_REFUSED_MAX < VERDICTS_TRUSTED_MAX);
+};
+// ── telemetry ──
+
+/// Distinct (service, route) pairs one core counts apart; more are counted under `_overflow`. One pair is about
+/// 700 bytes per core and 48 lines of a scrape.
+pub const METRIC_ROUTES_MAX: usize = 1_000;
+/// Distinct (route, status, source, consumer) counters of one core; more are counted under `_overflow`.
+pub const METRIC_REQUEST_COUNTERS_MAX: usize = 20_000;
+/// Distinct consumers one core counts apart.
+pub const METRIC_CONSUMERS_MAX: usize = 2_000;
+/// Distinct label sets of a small table (handshake kinds, reasons). Their labels are constants of the code, so
+/// this only guards against a caller that leaks formatted text.
+pub const METRIC_LABELS_MAX: usize = 256;
+/// Certificates whose expiry is shown, the soonest first.
+pub const METRIC_CERTIFICATES_MAX: usize = 1_000;
+const _: () = assert!(METRIC_REQUEST_COUNTERS_MAX >= METRIC_ROUTES_MAX);
+
+/// A core hands its log buffer over when it holds this many bytes.
+pub const LOG_CHUNK_SIZE: usize = 32 * 1024;
+/// A buffer that grew above this is freed instead of being reused (bytes).
+pub const LOG_CHUNK_KEPT_SIZE_MAX: usize = 128 * 1024;
+/// Chunks that wait for the log thread; the next one is dropped and counted. 16 MiB when all are full.
+pub const LOG_CHUNKS_MAX: usize = 512;
+/// Empty buffers kept for reuse.
+pub const LOG_BUFFERS_KEPT_MAX: usize = 64;
+/// The log thread looks for chunks this often (milliseconds): cores do not wake it, for that is a system call.
+pub const LOG_POLL_MS: u64 = 50;
+/// And this often while chunks come: a full queue every 5 ms is 3 GB/s.
+pub const LOG_POLL_BUSY_MS: u64 = 5;
+/// How long `close` waits for the log thread to write what is queued (milliseconds): a pipe nobody reads must
+/// not hold the process.
+pub const LOG_CLOSE_MS: u64 = 3_000;
+/// One error-log text is cut at this many bytes: it may quote what a peer sent.
+pub const LOG_TEXT_SIZE_MAX: usize = 8 * 1024;
+const _: () = assert!(LOG_CHUNK_KEPT_SIZE_MAX >= 2 * LOG_CHUNK_SIZE);
+const _: () = assert!(LOG_POLL_BUSY_MS <= LOG_POLL_MS && LOG_POLL_MS < LOG_CLOSE_MS);
+const _: () = assert!(LOG_TEXT_SIZE_MAX < LOG_CHUNK_SIZE);
+
+/// Connections the status listener serves at once; one more is closed.
+pub const STATUS_CONNECTIONS_MAX: usize = 64;
+/// A status request's head must be complete within this (milliseconds).
+pub const STATUS_HEAD_MS: u64 = 5_000;
+/// A status connection's whole life (milliseconds).
+pub const STATUS_CONNECTION_MS: u64 = 60_000;
+/// How long a scrape waits for the cores (milliseconds).
+pub const STATUS_SCRAPE_MS: u64 = 5_000;
+const _: () =
+    assert!(STATUS_HEAD_MS < STATUS_CONNECTION_MS && STATUS_SCRAPE_MS < STATUS_CONNECTION_MS);
+
+// ── names ──
+
+/// Names whose answers are kept (Kong's dns_cache_size).
+pub const RESOLVE_NAMES_MAX: usize = 10_000;
+/// Names asked for at the same time; the next waits.
+pub const RESOLVE_FLIGHTS_MAX: usize = 128;
+/// Addresses kept of one answer.
+pub const RESOLVE_ADDRESSES_MAX: usize = 64;
+/// Targets of one SRV answer whose addresses are asked for.
+pub const RESOLVE_SRV_TARGETS_MAX: usize = 8;
+/// An answer is kept at least this long, whatever its TTL (seconds): a TTL of 0 must not mean a query per request.
+pub const RESOLVE_TTL_MIN_S: u64 = 1;
+/// And at most this long (seconds), so that a TTL of years does not outlive a move.
+pub const RESOLVE_TTL_MAX_S: u64 = 86_400;
+/// One query to one name server (milliseconds).
+pub const RESOLVE_QUERY_MS: u64 = 2_000;
+/// Tries per name server after the first.
+pub const RESOLVE_RETRIES: usize = 1;
+/// Everything one name may take (milliseconds).
+pub const RESOLVE_DEADLINE_MS: u64 = 10_000;
+/// The hosts file is looked at again at most this often (milliseconds).
+pub const HOSTS_CHECK_MS: u64 = 3_000;
+/// A hosts file above this is refused (bytes).
+pub const HOSTS_SIZE_MAX: u64 = 4 * 1024 * 1024;
+const _: () = assert!(RESOLVE_TTL_MIN_S > 0 && RESOLVE_TTL_MIN_S < RESOLVE_TTL_MAX_S);
+const _: () = assert!(RESOLVE_QUERY_MS < RESOLVE_DEADLINE_MS);
+/// Scratch memory of requests a core keeps, and the size above which one is not kept (bytes).
+pub const SCRATCH_KEPT: usize = 256;
+pub const SCRATCH_SIZE_KEPT: usize = 64 * 1024;
+// ── http1: message syntax ──
+/// Bytes of one head that no setting can exceed: spans are 32 bits, and a core holds one such buffer per slow client.
+pub const HEAD_SIZE_CAP: usize = 1 << 20;
+/// Field lines of one head that no setting can exceed: the parser's slots lie on the stack (32 bytes each).
+pub const HEAD_FIELD_COUNT_CAP: usize = 256;
+/// Bytes of a method token. The longest registered with IANA has 17 (`UPDATEREDIRECTREF`).
+pub const METHOD_SIZE_MAX: usize = 32;
+/// Hex digits of a chunk size: what 64 bits hold.
+pub const CHUNK_SIZE_DIGITS_MAX: usize = 16;
+/// Bytes of the extensions of one chunk, from the first `;` to the CR.
+pub const CHUNK_EXT_SIZE_MAX: usize = 256;
+/// Bytes of chunk extensions of one message: one-byte chunks with long extensions cost work and carry nothing.
+pub const CHUNK_EXT_TOTAL_MAX: usize = 16 * 1024;
+/// Bytes of a trailer section, line ends included.
+pub const TRAILER_SIZE_MAX: usize = 8 * 1024;
+/// Field lines of a trailer section, those that are dropped included.
+pub const TRAILER_COUNT_MAX: usize = 64;
+
+const _: () = assert!(HEAD_SIZE_CAP <= u32::MAX as usize);
+const _: () = assert!(CHUNK_EXT_SIZE_MAX <= CHUNK_EXT_TOTAL_MAX);
+// ── declarative files ──
+
+/// Bytes of a declarative file: 100,000 certificates with 4096-bit RSA keys and a chain of three take about 900 MB.
+pub const DECLARATIVE_SIZE_MAX: usize = 1 << 30;
+/// Scalars, sequences and maps of a YAML document: 100,000 certificates with services and routes take 3 million.
+pub const DECLARATIVE_NODES_MAX: usize = 10_000_000;
+/// Nesting of a YAML document. Kong's own goes to about 12.
+pub const DECLARATIVE_DEPTH_MAX: usize = 64;
+/// Aliases (`*x`) in a YAML document; with the next one a bound on what they expand to (2 GiB).
+pub const DECLARATIVE_ALIASES_MAX: usize = 4096;
+/// Bytes that anchors (`&x`) of a YAML document may hold together.
+pub const DECLARATIVE_ANCHOR_SIZE_MAX: usize = 512 * 1024;
+/// Nodes that all aliases of a YAML document may expand to.
+pub const DECLARATIVE_ALIAS_NODES_MAX: usize = 250_000;
+const _: () = assert!(DECLARATIVE_ALIASES_MAX * DECLARATIVE_ANCHOR_SIZE_MAX <= 2 << 30);
+
+// ── workers ──
+/// Time the engine's first operation may take at start (ms).
+pub const SELF_TEST_MS: u64 = 2000;
+/// Pause after a failed accept (ms).
+pub const ACCEPT_BACK_OFF_MS: u64 = 50;
+/// At a drain's deadline, the moment tasks get to end (ms).
+pub const ABORT_MS: u64 = 20;
+/// How long a scrape waits for a busy core's figures (ms); without them that core's last ones are shown.
+pub const SCRAPE_WAIT_MS: u64 = 1000;

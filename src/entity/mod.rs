@@ -1,5 +1,27 @@
 //! Kong's entities: one file each, one table of fields from which validation, PATCH and schemas follow.
+pub mod acls;
+pub mod ca_certificates;
+pub mod certificates;
+pub mod checks;
+pub mod consumers;
+pub mod errors;
+#[cfg(test)]
+pub mod fixtures;
+pub mod mtls_auth_credentials;
+pub mod pem;
+pub mod plugin_schemas;
+pub mod plugins;
+pub mod routes;
 pub mod rows;
+mod rules;
+pub mod schema;
+pub mod services;
+pub mod snis;
+pub mod targets;
+#[cfg(test)]
+mod tests;
+pub mod upstreams;
+pub mod validate;
 
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;

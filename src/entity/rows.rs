@@ -1,5 +1,5 @@
 //! Typed views of normalised entities, for compiling a snapshot. Field meaning: KONG.md §1.
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -41,9 +41,16 @@ pub struct Service {
     pub host: String,
     pub port: u16,
     pub path: Option<String>,
+    #[serde(deserialize_with = "retries")]
     pub retries: u32,
+    /// Milliseconds.
+    #[serde(deserialize_with = "timeout_ms")]
     pub connect_timeout: u64,
+    /// Milliseconds.
+    #[serde(deserialize_with = "timeout_ms")]
     pub write_timeout: u64,
+    /// Milliseconds.
+    #[serde(deserialize_with = "timeout_ms")]
     pub read_timeout: u64,
     pub client_certificate: Option<Ref>,
     pub tls_verify: Option<bool>,
@@ -64,6 +71,7 @@ pub struct Route {
     pub snis: Option<Vec<String>>,
     pub strip_path: bool,
     pub preserve_host: bool,
+    #[serde(deserialize_with = "regex_priority")]
     pub regex_priority: i64,
     pub https_redirect_status_code: u16,
     pub path_handling: Option<String>,
@@ -111,4 +119,18 @@ pub struct Plugin {
 pub struct Upstream {
     pub id: Uuid,
     pub name: String,
+}
+
+// Optional fields with a default may be stored as null (KONG.md §1.1); they then act as their default.
+
+fn retries<'de, D: Deserializer<'de>>(input: D) -> Result<u32, D::Error> {
+    Ok(Option::deserialize(input)?.unwrap_or(5))
+}
+
+fn timeout_ms<'de, D: Deserializer<'de>>(input: D) -> Result<u64, D::Error> {
+    Ok(Option::deserialize(input)?.unwrap_or(60_000))
+}
+
+fn regex_priority<'de, D: Deserializer<'de>>(input: D) -> Result<i64, D::Error> {
+    Ok(Option::deserialize(input)?.unwrap_or(0))
 }

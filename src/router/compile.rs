@@ -36,6 +36,16 @@ pub(super) enum Paths {
     Regexes(Box<[PathRegex]>),
 }
 
+impl Paths {
+    pub(super) fn count(&self) -> usize {
+        match self {
+            Paths::Any => 1,
+            Paths::Prefixes { texts, .. } => texts.len(),
+            Paths::Regexes(list) => list.len(),
+        }
+    }
+}
+
 /// A route's conditions other than hosts and paths. Empty means not a condition.
 pub(super) struct Route {
     pub(super) handle: u32,
@@ -95,16 +105,8 @@ pub(super) fn compile(specs: &[RouteSpec]) -> Result<Compiled, Vec<BuildError>> 
                 reason,
             });
         };
-        let hosts = each(
-            &spec.hosts,
-            |host| host_pattern(host),
-            |reason| refuse("hosts", reason),
-        );
-        let snis = each(
-            &spec.snis,
-            |sni| sni_pattern(sni),
-            |reason| refuse("snis", reason),
-        );
+        let hosts = each(&spec.hosts, host_pattern, |reason| refuse("hosts", reason));
+        let snis = each(&spec.snis, sni_pattern, |reason| refuse("snis", reason));
         let headers = header_tests(&spec.headers, &mut refuse);
         let paths = path_entries(&spec.paths, &mut refuse);
         let base = priority(spec, &hosts);
@@ -194,7 +196,7 @@ fn with_paths(base: Priority, paths: &Paths, regex_priority: i64) -> Priority {
 }
 
 /// Parses each text, drops repeats, hands errors on.
-fn each<T: PartialEq>(
+fn each<T>(
     texts: &[String],
     parse: impl Fn(&str) -> Result<T, String>,
     mut refuse: impl FnMut(String),

@@ -8,7 +8,7 @@ use regex::bytes::RegexSet;
 use super::compile::{Compiled, Paths, Route, RouteNames};
 use super::names::{NamePattern, NameTable};
 use super::regexes;
-use crate::limits::ROUTE_PLACES_MAX;
+use crate::limits::{ROUTE_PLACES_MAX, ROUTE_POSTINGS_MAX};
 
 /// The entries of one host pattern, or of no host.
 pub(super) struct Bucket {
@@ -55,16 +55,16 @@ pub(super) struct Split {
 #[derive(Default)]
 pub(super) struct Keyed {
     pub(super) snis: NameTable<Run>,
-    pub(super) headers: AHashMap<Box<str>, AHashMap<Box<[u8]>, Run>>,
-    pub(super) methods: AHashMap<Box<[u8]>, Run>,
+    pub(super) headers: AHashMap<Box<str>, ByText<Run>>,
+    pub(super) methods: ByText<Run>,
     pub(super) rest: Run,
 }
 
 #[derive(Default)]
 pub(super) struct Run {
     pub(super) postings: Box<[Posting]>,
-    /// One per `GUARD_SIZE` postings, or none at all.
-    pub(super) guards: Box<[RegexSet]>,
+    /// One per `GUARD_SIZE` postings, or none at all. `None` where their regexes do not compile as one set.
+    pub(super) guards: Box<[Option<RegexSet>]>,
 }
 
 #[derive(Clone, Copy)]
@@ -92,10 +92,12 @@ pub(super) const GUARD_SIZE: usize = 64;
 const FLAT_SIZE_MAX: usize = 8;
 const NONE: u32 = u32::MAX;
 
+type ByText<T> = AHashMap<Box<[u8]>, T>;
+
 #[derive(Default)]
 struct Draft {
-    prefixes: AHashMap<Box<[u8]>, Vec<Posting>>,
-    regexes: AHashMap<Box<[u8]>, Vec<Posting>>,
+    prefixes: ByText<Vec<Posting>>,
+    regexes: ByText<Vec<Posting>>,
     any_path: Vec<Posting>,
 }
 
@@ -217,7 +219,7 @@ impl Default for Bucket {
 }
 
 impl PrefixTable {
-    fn build(lists: AHashMap<Box<[u8]>, Vec<Posting>>, compiled: &Compiled) -> PrefixTable {
+    fn build(lists: ByText<Vec<Posting>>, compiled: &Compiled) -> PrefixTable {
         let mut lists: Vec<_> = lists.into_iter().collect();
         lists.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let mut nodes: Vec<PrefixNode> = Vec::with_capacity(lists.len());
@@ -342,16 +344,25 @@ enum Key<'k> {
 impl Keyed {
     fn build(postings: &[Posting], compiled: &Compiled, tls: bool) -> Keyed {
         let keys = |posting: &Posting| {
-            let route = compiled.entries[posting.entry as usize].route as usize;
-            key_sets(&compiled.routes[route], &compiled.names[route], tls)
+            let entry = &compiled.entries[posting.entry as usize];
+            let (route, names) = (
+                &compiled.routes[entry.route as usize],
+                &compiled.names[entry.route as usize],
+            );
+            let mut sets = key_sets(route, names, tls);
+            let places = entry.paths.count().saturating_mul(names.hosts.len().max(1));
+            sets.retain(|set| {
+                set.len() == 1 || set.len().saturating_mul(places) <= ROUTE_POSTINGS_MAX
+            });
+            sets
         };
         let mut counts: AHashMap<Key, usize> = AHashMap::new();
         for key in postings.iter().flat_map(keys).flatten() {
             *counts.entry(key).or_default() += 1;
         }
         let mut snis: NameTable<Vec<Posting>> = NameTable::default();
-        let mut headers: AHashMap<Box<str>, AHashMap<Box<[u8]>, Vec<Posting>>> = AHashMap::new();
-        let mut methods: AHashMap<Box<[u8]>, Vec<Posting>> = AHashMap::new();
+        let mut headers: AHashMap<Box<str>, ByText<Vec<Posting>>> = AHashMap::new();
+        let mut methods: ByText<Vec<Posting>> = AHashMap::new();
         let mut rest = Vec::new();
         for posting in postings {
             let commonest =
@@ -441,17 +452,17 @@ impl Run {
         };
         let guarded =
             postings.len() > GUARD_SIZE && postings.iter().all(|posting| regex(posting).is_some());
-        let guards: Option<Box<[RegexSet]>> = guarded
-            .then(|| {
-                postings
-                    .chunks(GUARD_SIZE)
-                    .map(|chunk| regexes::guard(chunk.iter().filter_map(regex)))
-                    .collect()
-            })
-            .flatten();
+        let guards = if guarded {
+            postings
+                .chunks(GUARD_SIZE)
+                .map(|chunk| regexes::guard(chunk.iter().filter_map(regex)))
+                .collect()
+        } else {
+            Box::default()
+        };
         Run {
             postings: postings.into(),
-            guards: guards.unwrap_or_default(),
+            guards,
         }
     }
 }

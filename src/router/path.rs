@@ -213,33 +213,43 @@ fn hex(digit: u8) -> Option<u8> {
 }
 
 /// RFC 3986 §2.3.
-fn is_unreserved(byte: u8) -> bool {
+const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 /// Unreserved or reserved (RFC 3986 §2.2) without `?` and `#`, which end a path.
 /// `[` and `]` are kept although §3.3 leaves them out: clients send them bare and Kong passes them.
 fn is_path_byte(byte: u8) -> bool {
-    is_unreserved(byte)
-        || matches!(
-            byte,
-            b'/' | b':'
-                | b'@'
-                | b'['
-                | b']'
-                | b'!'
-                | b'$'
-                | b'&'
-                | b'\''
-                | b'('
-                | b')'
-                | b'*'
-                | b'+'
-                | b','
-                | b';'
-                | b'='
-        )
+    PATH_BYTES[usize::from(byte)]
 }
+
+const PATH_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0u8;
+    while byte < 128 {
+        table[byte as usize] = is_unreserved(byte)
+            || matches!(
+                byte,
+                b'/' | b':'
+                    | b'@'
+                    | b'['
+                    | b']'
+                    | b'!'
+                    | b'$'
+                    | b'&'
+                    | b'\''
+                    | b'('
+                    | b')'
+                    | b'*'
+                    | b'+'
+                    | b','
+                    | b';'
+                    | b'='
+            );
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 #[path = "path_tests.rs"]

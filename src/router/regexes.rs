@@ -44,12 +44,17 @@ impl PathRegex {
 
 /// One pass that says whether any of `regexes` can match. `None` if they do not compile as one set.
 pub(super) fn guard<'r>(regexes: impl Iterator<Item = &'r PathRegex>) -> Option<RegexSet> {
-    RegexSetBuilder::new(regexes.map(|regex| format!("^(?:{})", regex.0.as_str())))
-        .unicode(false)
-        .size_limit(ROUTE_REGEX_SIZE_MAX)
-        .dfa_size_limit(ROUTE_REGEX_CACHE_SIZE_MAX)
-        .build()
-        .ok()
+    let patterns: Vec<_> = regexes
+        .map(|regex| format!("^(?:{})", regex.0.as_str()))
+        .collect();
+    let build = |unicode| {
+        RegexSetBuilder::new(&patterns)
+            .unicode(unicode)
+            .size_limit(ROUTE_REGEX_SIZE_MAX)
+            .dfa_size_limit(ROUTE_REGEX_CACHE_SIZE_MAX)
+            .build()
+    };
+    build(false).or_else(|_| build(true)).ok()
 }
 
 /// Stops at the first character that is not plainly literal; flags can only be set after a `(`.

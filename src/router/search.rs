@@ -32,6 +32,7 @@ pub(super) fn find(router: &Router, query: &Query, scratch: &mut Scratch) -> Opt
         header_value,
         examined,
         best: u32::MAX,
+        regex_matched: None,
     };
     router.hosts.any(host, |bucket| {
         search.bucket(bucket);
@@ -44,7 +45,11 @@ pub(super) fn find(router: &Router, query: &Query, scratch: &mut Scratch) -> Opt
     let path_matched = match &entry.paths {
         Paths::Any => None,
         Paths::Prefixes { size, .. } => Some(*size),
-        Paths::Regexes(list) => list.iter().find_map(|regex| regex.matched(query.path)),
+        // Any of its regexes found the entry; the first that matches says how much.
+        Paths::Regexes(list) if list.len() > 1 => {
+            list.iter().find_map(|regex| regex.matched(query.path))
+        }
+        Paths::Regexes(_) => search.regex_matched,
     };
     Some(Match {
         handle: route.handle,
@@ -61,6 +66,8 @@ struct Search<'s> {
     examined: &'s mut usize,
     /// The best rank that matched; `u32::MAX` before any did.
     best: u32,
+    /// Bytes that the regex matched by which the best entry, if a regex one, was found.
+    regex_matched: Option<usize>,
 }
 
 #[derive(Clone, Copy)]
@@ -161,7 +168,10 @@ impl<'s> Search<'s> {
                 return;
             }
             *self.examined += 1;
-            if guard.is_match(self.query.path) {
+            if guard
+                .as_ref()
+                .is_none_or(|guard| guard.is_match(self.query.path))
+            {
                 self.postings(chunk);
             }
         }
@@ -187,28 +197,37 @@ impl<'s> Search<'s> {
             .entries
             .get(usize::try_from(posting.entry).ok()?)?;
         let route = self.router.routes.get(usize::try_from(entry.route).ok()?)?;
-        let path = self.query.path;
         Some(
             posting.port.is_none_or(|port| port == self.query.port)
                 && self.method(route)
                 && self.server_name(route)
                 && route.headers.iter().all(|test| self.header(test))
-                && match (posting.path, &entry.paths) {
-                    (PathCheck::Done, _) | (_, Paths::Any) => true,
-                    (PathCheck::Regex(index), Paths::Regexes(list)) => list
-                        .get(usize::try_from(index).ok()?)?
-                        .matched(path)
-                        .is_some(),
-                    (_, Paths::Prefixes { texts, size }) => {
-                        path.get(..*size).is_some_and(|start| {
-                            texts.binary_search_by(|text| (**text).cmp(start)).is_ok()
-                        })
-                    }
-                    (_, Paths::Regexes(list)) => {
-                        list.iter().any(|regex| regex.matched(path).is_some())
-                    }
-                },
+                && self.path(posting.path, &entry.paths),
         )
+    }
+
+    /// The last condition: where it holds, `regex_matched` is the new best entry's.
+    fn path(&mut self, check: PathCheck, paths: &Paths) -> bool {
+        let path = self.query.path;
+        let matched = match (check, paths) {
+            (PathCheck::Done, _) | (_, Paths::Any) => return true,
+            (_, Paths::Prefixes { texts, size }) => {
+                return path.get(..*size).is_some_and(|start| {
+                    texts.binary_search_by(|text| (**text).cmp(start)).is_ok()
+                });
+            }
+            (PathCheck::Regex(index), Paths::Regexes(list)) => usize::try_from(index)
+                .ok()
+                .and_then(|index| list.get(index))
+                .and_then(|regex| regex.matched(path)),
+            (PathCheck::All, Paths::Regexes(list)) => {
+                list.iter().find_map(|regex| regex.matched(path))
+            }
+        };
+        if matched.is_some() {
+            self.regex_matched = matched;
+        }
+        matched.is_some()
     }
 
     fn method(&self, route: &Route) -> bool {

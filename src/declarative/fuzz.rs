@@ -1,0 +1,119 @@
+//! What must hold for every text: called by the fuzz target and by the replay of its corpus.
+use super::{Options, Secret, dump, parse};
+use crate::entity::{Config, Kind, rows, schema};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use uuid::Uuid;
+
+/// Asserts on one input:
+/// - reading it twice gives the same outcome;
+/// - a failure has at least one line, and a tree that is not empty;
+/// - each row of a success fits its typed view, and each reference in it has its target;
+/// - a success, dumped and read again, gives the same configuration.
+///
+/// True when the input is a valid file.
+pub fn check_fuzz(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return false;
+    };
+    // 2026-01-01, fixed: nothing may depend on the clock.
+    let options = Options {
+        now_ms: 1_767_225_600_000,
+        secrets: &no_secrets,
+    };
+    let first = parse(text, &options);
+    let second = parse(text, &options);
+    match (first, second) {
+        (Ok(first), Ok(second)) => {
+            assert_eq!(first.config, second.config, "two readings differ");
+            assert_eq!(
+                first.warnings, second.warnings,
+                "two readings warn differently"
+            );
+            rows_fit(&first.config);
+            references_resolve(&first.config);
+            let text = dump(&first.config).to_string();
+            match parse(&text, &options) {
+                Ok(again) => assert_eq!(first.config, again.config, "a dump reads differently"),
+                Err(failure) => panic!("a dump is refused: {failure}"),
+            }
+            true
+        }
+        (Err(first), Err(second)) => {
+            assert_eq!(first, second, "two readings fail differently");
+            assert!(
+                !first.lines().is_empty() && !first.is_empty(),
+                "a failure without a reason"
+            );
+            assert!(
+                first
+                    .to_json()
+                    .as_object()
+                    .is_some_and(|tree| !tree.is_empty())
+            );
+            false
+        }
+        _ => panic!("one reading fails, the other does not"),
+    }
+}
+
+fn no_secrets(secret: Secret<'_>) -> Result<String, String> {
+    match secret {
+        Secret::File(_) => Err("no such file".into()),
+        Secret::Env(_) => Err("not set".into()),
+    }
+}
+
+/// Every row deserializes into its struct of `rows`.
+pub(crate) fn rows_fit(config: &Config) {
+    fn fit<T: DeserializeOwned>(config: &Config, kind: Kind) {
+        for row in config.rows::<T>(kind) {
+            if let Err(error) = row {
+                panic!("a row does not fit its view: {error}");
+            }
+        }
+    }
+    for kind in Kind::ALL {
+        match kind {
+            Kind::Certificates => fit::<rows::Certificate>(config, kind),
+            Kind::Snis => fit::<rows::Sni>(config, kind),
+            Kind::CaCertificates => fit::<rows::CaCertificate>(config, kind),
+            Kind::Services => fit::<rows::Service>(config, kind),
+            Kind::Routes => fit::<rows::Route>(config, kind),
+            Kind::Consumers => fit::<rows::Consumer>(config, kind),
+            Kind::MtlsAuthCredentials => fit::<rows::MtlsAuthCredential>(config, kind),
+            Kind::Acls => fit::<rows::Acl>(config, kind),
+            Kind::Upstreams => fit::<rows::Upstream>(config, kind),
+            // Not served yet, so it has no view.
+            Kind::Targets => {}
+            Kind::Plugins => fit::<rows::Plugin>(config, kind),
+        }
+    }
+}
+
+fn references_resolve(config: &Config) {
+    for kind in Kind::ALL {
+        for (field, to) in schema::of(kind).references() {
+            for (id, row) in config.table(kind) {
+                let Some(target) = row
+                    .get(field.name)
+                    .and_then(|reference| reference.get("id"))
+                else {
+                    continue;
+                };
+                let target: Option<Uuid> = target.as_str().and_then(|text| text.parse().ok());
+                let found = target.is_some_and(|target| {
+                    config
+                        .tables
+                        .get(&to)
+                        .is_some_and(|table| table.contains_key(&target))
+                });
+                assert!(found, "{} {id}: {} points nowhere", kind.name(), field.name);
+            }
+        }
+        for (id, row) in config.table(kind) {
+            let own = row.get("id").and_then(Value::as_str);
+            assert_eq!(own, Some(id.to_string().as_str()), "a row under another id");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! PEM, X.509 and private keys, as far as checking entities needs them. Reasons are plain text without
+//! any part of a key.
+use aws_lc_rs::rsa::KeyPair as RsaKeyPair;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P521_SHA512_ASN1_SIGNING,
+    EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair,
+};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::fmt::Write;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
+use x509_parser::public_key::PublicKey as X509PublicKey;
+
+/// What decides whether a key belongs to a certificate, and whether two certificates differ in type.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PublicKey {
+    pub algorithm: Algorithm,
+    /// Content of the subject public key BIT STRING.
+    bytes: Vec<u8>,
+}
+
+/// The curves of EC are one type here, as they are in Kong.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Algorithm {
+    Rsa,
+    Ec,
+    Ed25519,
+    Other,
+}
+
+/// Facts about one certificate that checks and warnings look at.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    pub public_key: PublicKey,
+    /// Of an RSA modulus; 0 for other keys.
+    pub rsa_bits: usize,
+    /// Unix seconds.
+    pub not_before: i64,
+    pub not_after: i64,
+    /// basicConstraints says CA:TRUE.
+    pub is_ca: bool,
+    /// DER of the names.
+    pub subject: Vec<u8>,
+    pub issuer: Vec<u8>,
+    /// One line, for messages.
+    pub subject_text: String,
+    /// The name of a signature algorithm that rests on MD5 or SHA-1.
+    pub weak_signature: Option<&'static str>,
+}
+
+/// Whether the text stands for a value kept elsewhere; then it cannot be checked.
+pub fn is_reference(text: &str) -> bool {
+    text.starts_with("{vault://") && text.ends_with('}')
+}
+
+/// All certificates of the text; at least one.
+pub fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let chain = CertificateDer::pem_slice_iter(pem.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| format!("invalid certificate: {error}"))?;
+    if chain.is_empty() {
+        return Err("invalid certificate: no CERTIFICATE section in the PEM text".into());
+    }
+    Ok(chain)
+}
+
+pub fn facts(der: &[u8]) -> Result<Facts, String> {
+    let (rest, certificate) =
+        X509Certificate::from_der(der).map_err(|error| format!("invalid certificate: {error}"))?;
+    if !rest.is_empty() {
+        return Err("invalid certificate: bytes follow the certificate".into());
+    }
+    let key = certificate.public_key();
+    let (algorithm, rsa_bits) = match key.parsed() {
+        Ok(X509PublicKey::RSA(rsa)) => (Algorithm::Rsa, rsa.key_size()),
+        Ok(X509PublicKey::EC(_)) => (Algorithm::Ec, 0),
+        _ if key.algorithm.algorithm.to_id_string() == ED25519 => (Algorithm::Ed25519, 0),
+        _ => (Algorithm::Other, 0),
+    };
+    Ok(Facts {
+        public_key: PublicKey {
+            algorithm,
+            bytes: key.subject_public_key.data.to_vec(),
+        },
+        rsa_bits,
+        not_before: certificate.validity().not_before.timestamp(),
+        not_after: certificate.validity().not_after.timestamp(),
+        is_ca: certificate.is_ca(),
+        subject: certificate.subject().as_raw().to_vec(),
+        issuer: certificate.issuer().as_raw().to_vec(),
+        subject_text: certificate.subject().to_string(),
+        weak_signature: weak_signature(&certificate.signature_algorithm.algorithm.to_id_string()),
+    })
+}
+
+/// RFC 3279 §2.2.
+fn weak_signature(oid: &str) -> Option<&'static str> {
+    match oid {
+        "1.2.840.113549.1.1.4" => Some("md5WithRSAEncryption"),
+        "1.2.840.113549.1.1.5" => Some("sha1WithRSAEncryption"),
+        "1.2.840.10045.4.1" => Some("ecdsa-with-SHA1"),
+        _ => None,
+    }
+}
+
+/// id-Ed25519 (RFC 8410).
+const ED25519: &str = "1.3.101.112";
+
+/// The public half of the first private key of the text (PKCS#8, PKCS#1 or SEC1).
+pub fn public_of_key(pem: &str) -> Result<PublicKey, String> {
+    let invalid = |reason: &str| format!("invalid key: {reason}");
+    if pem.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----")
+        || pem.contains("Proc-Type: 4,ENCRYPTED")
+    {
+        return Err(invalid(
+            "the private key is encrypted; store it without a passphrase",
+        ));
+    }
+    let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|error| match error {
+        rustls_pki_types::pem::Error::NoItemsFound => {
+            invalid("no PRIVATE KEY section in the PEM text")
+        }
+        error => invalid(&error.to_string()),
+    })?;
+    let found = match &key {
+        PrivateKeyDer::Pkcs1(der) => RsaKeyPair::from_der(der.secret_pkcs1_der()).ok().map(rsa),
+        PrivateKeyDer::Sec1(der) => {
+            let der = der.secret_sec1_der();
+            ec(|algorithm| EcdsaKeyPair::from_private_key_der(algorithm, der).ok())
+        }
+        PrivateKeyDer::Pkcs8(der) => {
+            let der = der.secret_pkcs8_der();
+            ec(|algorithm| EcdsaKeyPair::from_pkcs8(algorithm, der).ok())
+                .or_else(|| RsaKeyPair::from_pkcs8(der).ok().map(rsa))
+                .or_else(|| {
+                    Ed25519KeyPair::from_pkcs8_maybe_unchecked(der)
+                        .ok()
+                        .map(ed25519)
+                })
+        }
+        _ => None,
+    };
+    found.ok_or_else(|| {
+        invalid("not a usable RSA (2048 to 8192 bits), P-256, P-384, P-521 or Ed25519 key")
+    })
+}
+
+fn rsa(pair: RsaKeyPair) -> PublicKey {
+    PublicKey {
+        algorithm: Algorithm::Rsa,
+        bytes: pair.public_key().as_ref().to_vec(),
+    }
+}
+
+fn ed25519(pair: Ed25519KeyPair) -> PublicKey {
+    PublicKey {
+        algorithm: Algorithm::Ed25519,
+        bytes: pair.public_key().as_ref().to_vec(),
+    }
+}
+
+fn ec(parse: impl Fn(&'static EcdsaSigningAlgorithm) -> Option<EcdsaKeyPair>) -> Option<PublicKey> {
+    [
+        &ECDSA_P256_SHA256_ASN1_SIGNING,
+        &ECDSA_P384_SHA384_ASN1_SIGNING,
+        &ECDSA_P521_SHA512_ASN1_SIGNING,
+    ]
+    .into_iter()
+    .find_map(parse)
+    .map(|pair| PublicKey {
+        algorithm: Algorithm::Ec,
+        bytes: pair.public_key().as_ref().to_vec(),
+    })
+}
+
+/// SHA-256 of the DER, 64 lower-case hexadecimal digits.
+pub fn digest(der: &[u8]) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);
+    digest
+        .as_ref()
+        .iter()
+        .fold(String::with_capacity(64), |mut hex, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+}

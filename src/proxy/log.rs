@@ -1,0 +1,237 @@
+//! What a connection leaves behind: one line per exchange, one per failed handshake, and the counters.
+
+use crate::http1::fields::Name;
+use crate::http1::head::{RequestHead, Version};
+use crate::plugin::Admitted;
+use crate::proxy::core::Core;
+use crate::proxy::exchange::{Client, Exchange};
+use crate::proxy::stream::Stream;
+use crate::snapshot::{Consumer, Route, Service};
+use crate::telemetry::access::{
+    HandshakeFailure, Latencies, Level, Named, Record, Side, Tls, Upstream,
+};
+use crate::telemetry::log::Sink;
+use crate::telemetry::metrics::{ClientCert, RequestSample, Source};
+use crate::tls::session::Facts;
+use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A finished handshake.
+pub fn handshake(core: &Core, facts: &Facts, presented: bool) {
+    let client_cert = match (facts.client_certificate_requested, presented) {
+        (_, true) => ClientCert::Presented,
+        (true, false) => ClientCert::None,
+        (false, false) => ClientCert::NotRequested,
+    };
+    core.metrics.borrow_mut().handshake_done(
+        facts.version,
+        facts.group,
+        facts.cipher,
+        facts.resumed,
+        client_cert,
+    );
+}
+
+pub fn handshake_failure(
+    core: &Core,
+    peer: SocketAddr,
+    port: u16,
+    sni: Option<&str>,
+    alert: &'static str,
+    reason: &str,
+) {
+    core.metrics.borrow_mut().handshake_failed(alert);
+    let mut log = core.log.borrow_mut();
+    log.error(now_ms(), Level::Notice, |out| {
+        HandshakeFailure {
+            side: Side::Client,
+            peer,
+            port,
+            sni,
+            alert: Some(alert),
+            reason,
+        }
+        .write_text(out);
+    });
+}
+
+/// A connection closed before anything was said on it.
+pub fn rejected(core: &Core, peer: SocketAddr, reason: &str) {
+    core.metrics.borrow_mut().shed("proxy_protocol");
+    error(
+        core,
+        Level::Notice,
+        format_args!("connection from {peer} closed: {reason}"),
+    );
+}
+
+/// One try of one exchange that gave no response; the client may still get one from the next.
+pub fn upstream_failure(
+    core: &Core,
+    exchange: &Exchange,
+    client: &Client,
+    service: &Service,
+    address: SocketAddr,
+    reason: &str,
+) {
+    let name = service.name.as_deref().unwrap_or_default();
+    error(
+        core,
+        Level::Error,
+        format_args!(
+            "upstream {address} of service {name} ({id}): {reason}, client: {client}, request_id: {request}",
+            id = service.id,
+            client = client.peer.ip(),
+            request = exchange.id(),
+        ),
+    );
+}
+
+pub fn error(core: &Core, level: Level, text: std::fmt::Arguments<'_>) {
+    let mut log = core.log.borrow_mut();
+    log.error(now_ms(), level, |out| {
+        let _ = std::io::Write::write_fmt(out, text);
+    });
+}
+
+/// A finished exchange: the counters, and the access log's line.
+pub fn exchange(
+    core: &Core,
+    client: &Client,
+    stream: &Stream,
+    exchange: &Exchange,
+    head: Option<(&RequestHead, &[u8])>,
+    route: Option<&Route>,
+    admitted: Option<&Admitted>,
+) {
+    let latencies = exchange.latencies();
+    let (received, sent) = stream.traffic();
+    let (bytes_in, bytes_out) = (
+        received - exchange.traffic_before.0,
+        sent - exchange.traffic_before.1,
+    );
+    let service = route.and_then(|route| route.service.as_deref());
+    let source = match (exchange.proxied, exchange.status) {
+        (true, _) => Source::Service,
+        (false, 500..=599) => Source::Error,
+        (false, _) => Source::Exit,
+    };
+    let consumer = admitted.and_then(|admitted| admitted.consumer.as_deref());
+    core.metrics.borrow_mut().request(&RequestSample {
+        service: service.map(|service| &service.label),
+        route: route.map(|route| &route.label),
+        status: exchange.status,
+        source,
+        bytes_in,
+        bytes_out,
+        kong_us: latencies.kong_us,
+        upstream_us: latencies.upstream_us,
+        request_us: latencies.request_us,
+        consumer: None,
+    });
+    if let (Source::Error, Some(reason)) = (source, &exchange.reason) {
+        error(
+            core,
+            Level::Error,
+            format_args!(
+                "{status} to {client}: {reason}, request_id: {id}",
+                status = exchange.status,
+                client = client.peer.ip(),
+                id = exchange.id(),
+            ),
+        );
+    } else if let (Some(verify), 401 | 403, Some(reason)) =
+        (&exchange.client_verify, exchange.status, &exchange.reason)
+    {
+        error(
+            core,
+            Level::Info,
+            format_args!(
+                "{status} to {client}: {verify}, {reason}",
+                status = exchange.status,
+                client = client.peer.ip()
+            ),
+        );
+    }
+    if !core.options().access_log {
+        return;
+    }
+    let identity = client.identity();
+    let issuer = identity.map(|identity| &*identity.issuer_dn);
+    let field = |name: Name| head.and_then(|(head, raw)| head.first(raw, name));
+    let record = Record {
+        started_ms: unix_ms(exchange.started_at),
+        client_ip: exchange.client_ip,
+        client_port: client.peer.port(),
+        listener_port: client.listener_port,
+        request_id: exchange.id(),
+        method: head
+            .map(|(head, raw)| head.method_span.of(raw))
+            .unwrap_or_default(),
+        target: head
+            .map(|(head, raw)| head.target.of(raw))
+            .unwrap_or_default(),
+        http_version: match head {
+            Some((head, _)) if head.version == Version::Http10 => "HTTP/1.0",
+            _ => "HTTP/1.1",
+        },
+        host: head.and_then(|(head, raw)| head.authority.map(|authority| authority.of(raw))),
+        user_agent: field(Name::UserAgent),
+        status: exchange.status,
+        bytes_in,
+        bytes_out,
+        latencies: Latencies {
+            kong_us: latencies.kong_us,
+            proxy_us: latencies.upstream_us,
+            request_us: latencies.request_us,
+        },
+        upstream: exchange.upstream_address.map(|address| Upstream {
+            address: Some(address),
+            status: (exchange.upstream_status > 0).then_some(exchange.upstream_status),
+            tries: exchange.tries,
+            reused: exchange.upstream_reused,
+            tls: None,
+        }),
+        service: service.map(|service| Named {
+            id: service.id,
+            name: service.name.as_deref(),
+        }),
+        route: route.map(|route| Named {
+            id: route.id,
+            name: route.name.as_deref(),
+        }),
+        consumer: consumer.map(named_consumer),
+        tls: client.tls.as_ref().map(|facts| Tls {
+            version: facts.version,
+            cipher: facts.cipher,
+            group: facts.group,
+            sni: facts.sni.as_deref(),
+            resumed: facts.resumed,
+            client_verify: exchange.client_verify.as_deref(),
+            client_subject: identity.map(|identity| &*identity.subject_dn),
+            client_issuer: issuer,
+            client_serial: identity.map(|identity| &*identity.serial),
+        }),
+        source,
+        error: exchange.reason.as_deref(),
+    };
+    core.log
+        .borrow_mut()
+        .line(Sink::Access, |out| record.write_json(out));
+}
+
+fn named_consumer(consumer: &Consumer) -> Named<'_> {
+    Named {
+        id: consumer.id,
+        name: consumer.username.as_deref(),
+    }
+}
+
+fn now_ms() -> u64 {
+    unix_ms(SystemTime::now())
+}
+
+fn unix_ms(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
+}

@@ -1,0 +1,50 @@
+//! The configuration as it counts: written into the prefix at start, compared at reload.
+
+use std::fmt::Write as _;
+
+use super::pem::holds_pem;
+use super::{Change, Loaded, TABLE, file};
+
+/// Every directive with the value that counts, in the grammar of a settings file. Key texts and whole
+/// configurations are left out: their lines are comments saying where the value came from.
+pub fn effective_text(loaded: &Loaded) -> String {
+    let mut text =
+        String::from("# Effective configuration, written at start. Changes here have no effect.\n");
+    for directive in TABLE {
+        let line = match loaded.given.get(directive.name) {
+            None if directive.default.is_empty() => format!("# {} is not set", directive.name),
+            None => file::line(directive.name, directive.default),
+            Some(given)
+                if holds_pem(&given.value) || directive.name == "declarative_config_string" =>
+            {
+                format!(
+                    "# {} is a text from {}, not written here",
+                    directive.name, given.source
+                )
+            }
+            Some(given) => file::line(directive.name, &given.value.replace(['\r', '\n'], " ")),
+        };
+        // A String never fails to grow.
+        let _ = writeln!(text, "{line}");
+    }
+    text
+}
+
+/// Directives whose value differs and counts only after a restart, for the warning of a reload.
+pub fn restart_needed(old: &Loaded, new: &Loaded) -> Vec<&'static str> {
+    let value = |loaded: &Loaded, name: &str, default: &'static str| {
+        loaded
+            .given
+            .get(name)
+            .map_or_else(|| default.to_owned(), |given| given.value.clone())
+    };
+    TABLE
+        .iter()
+        .filter(|directive| directive.change == Change::Restart)
+        .filter(|directive| {
+            value(old, directive.name, directive.default)
+                != value(new, directive.name, directive.default)
+        })
+        .map(|directive| directive.name)
+        .collect()
+}

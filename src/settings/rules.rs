@@ -1,0 +1,315 @@
+//! Rules between directives, and what is accepted with a warning.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::kong_names::BUNDLED_PLUGINS;
+use super::tls::SUITES;
+use super::*;
+
+pub(super) fn apply(
+    settings: &mut Settings,
+    given: &BTreeMap<&'static str, Given>,
+    report: &mut Report,
+) {
+    cipher_profile(settings, given, report);
+    let lists = [
+        ("ssl_cert", &settings.ssl_cert, &settings.ssl_cert_key),
+        (
+            "status_ssl_cert",
+            &settings.status_ssl_cert,
+            &settings.status_ssl_cert_key,
+        ),
+        (
+            "admin_ssl_cert",
+            &settings.admin_ssl_cert,
+            &settings.admin_ssl_cert_key,
+        ),
+    ];
+    for (cert, certs, keys) in lists {
+        pair(cert, certs.len(), keys.len(), given, report);
+    }
+    let client_pair = [&settings.client_ssl_cert, &settings.client_ssl_cert_key]
+        .map(|half| usize::from(half.is_some()));
+    if settings.client_ssl {
+        pair(
+            "client_ssl_cert",
+            client_pair[0],
+            client_pair[1],
+            given,
+            report,
+        );
+    }
+    if settings.declarative_config.is_some() && settings.declarative_config_string.is_some() {
+        report.error(
+            "declarative_config",
+            &source(given, "declarative_config"),
+            "is set and so is declarative_config_string; one of the two is accepted",
+        );
+    }
+    one_listener_per_address(settings, given, report);
+    accepted_with_a_warning(settings, given, report);
+}
+
+/// The status listener cannot share an address with the proxy. Port 0 is any free port.
+fn one_listener_per_address(
+    settings: &Settings,
+    given: &BTreeMap<&'static str, Given>,
+    report: &mut Report,
+) {
+    for status in settings
+        .status_listen
+        .iter()
+        .filter(|listen| listen.addr.port() != 0)
+    {
+        if settings
+            .proxy_listen
+            .iter()
+            .any(|proxy| proxy.addr == status.addr)
+        {
+            report.error(
+                "status_listen",
+                &source(given, "status_listen"),
+                format!("{} is an address of proxy_listen too", status.addr),
+            );
+        }
+    }
+}
+
+/// The profile fills versions and ciphers in; `custom` keeps what was given (KONG.md §4.3).
+fn cipher_profile(
+    settings: &mut Settings,
+    given: &BTreeMap<&'static str, Given>,
+    report: &mut Report,
+) {
+    let all = SUITES.map(|(_, suite)| suite);
+    let tls13: Vec<CipherSuite> = all.into_iter().filter(|suite| suite.is_tls13()).collect();
+    match settings.ssl_cipher_suite {
+        SuiteProfile::Modern => {
+            settings.ssl_protocols = vec![TlsVersion::Tls13];
+            settings.ssl_ciphers = tls13;
+        }
+        SuiteProfile::Intermediate => {
+            settings.ssl_protocols = vec![TlsVersion::Tls12, TlsVersion::Tls13];
+            settings.ssl_ciphers = all.to_vec();
+        }
+        SuiteProfile::Custom if given.contains_key("ssl_ciphers") => {
+            for version in settings.ssl_protocols.clone() {
+                let offered = settings
+                    .ssl_ciphers
+                    .iter()
+                    .any(|suite| suite.is_tls13() == (version == TlsVersion::Tls13));
+                // A refused ssl_ciphers left the list empty and is reported already.
+                if !offered && !settings.ssl_ciphers.is_empty() {
+                    let name = if version == TlsVersion::Tls13 {
+                        "TLSv1.3"
+                    } else {
+                        "TLSv1.2"
+                    };
+                    report.error(
+                        "ssl_ciphers",
+                        &source(given, "ssl_ciphers"),
+                        format!("has no cipher for {name}, which ssl_protocols offers"),
+                    );
+                }
+            }
+        }
+        SuiteProfile::Custom => {
+            report.error(
+                "ssl_ciphers",
+                &source(given, "ssl_cipher_suite"),
+                "must be set with `ssl_cipher_suite = custom`",
+            );
+        }
+    }
+    if settings.ssl_cipher_suite != SuiteProfile::Custom {
+        for name in ["ssl_protocols", "ssl_ciphers"] {
+            if let Some(Given { source, .. }) = given.get(name) {
+                report.warn(
+                    name,
+                    source,
+                    "does not count: ssl_cipher_suite sets it unless it is `custom`",
+                );
+            }
+        }
+    }
+}
+
+/// Kong's sentences for halves of pairs (KONG.md §4.2), byte for byte.
+fn pair(
+    cert: &'static str,
+    certs: usize,
+    keys: usize,
+    given: &BTreeMap<&'static str, Given>,
+    report: &mut Report,
+) {
+    let key = format!("{cert}_key");
+    match (certs, keys) {
+        (0, 0) => {}
+        (0, _) => report.error(
+            cert,
+            &source(given, &key),
+            format!("{cert} must be specified"),
+        ),
+        (_, 0) => report.error(
+            &key,
+            &source(given, cert),
+            format!("{key} must be specified"),
+        ),
+        (certs, keys) if certs != keys => report.error(
+            cert,
+            &source(given, cert),
+            format!("{cert} was specified {certs} times while {key} was specified {keys} times"),
+        ),
+        _ => {}
+    }
+}
+
+fn accepted_with_a_warning(
+    settings: &Settings,
+    given: &BTreeMap<&'static str, Given>,
+    report: &mut Report,
+) {
+    if settings.proxy_listen.iter().any(|listen| listen.http2) {
+        report.warn(
+            "proxy_listen",
+            &source(given, "proxy_listen"),
+            "`http2` is accepted, but HTTP/2 is not served yet; clients are offered HTTP/1.1",
+        );
+    }
+    // Directives that are worth a word whenever they are set to something that counts.
+    let when_given: [(&str, bool, &str); 10] = [
+        (
+            "admin_listen",
+            !settings.admin_listen.is_empty(),
+            "is accepted, but the Admin API is not served yet",
+        ),
+        (
+            "admin_ssl_cert",
+            true,
+            "is accepted, but the Admin API is not served yet",
+        ),
+        (
+            "ssl_session_cache_size",
+            true,
+            "is not used: sessions are kept in tickets",
+        ),
+        (
+            "ssl_dhparam",
+            true,
+            "is not used: rustls has no finite-field Diffie-Hellman",
+        ),
+        (
+            "router_flavor",
+            settings.router_flavor == RouterFlavor::Traditional,
+            "`traditional` is routed as traditional_compatible",
+        ),
+        (
+            "dns_order",
+            settings.dns_order.contains(&DnsRecord::Srv),
+            "SRV records are not asked for",
+        ),
+        (
+            "tls_certificate_verify",
+            !settings.tls_certificate_verify && settings.proxy_ssl_verify != Some(true),
+            "off: upstream certificates are not verified where the service does not ask for it",
+        ),
+        (
+            "nginx_proxy_proxy_ssl_verify",
+            settings.proxy_ssl_verify == Some(false),
+            "off: upstream certificates are not verified where the service does not ask for it",
+        ),
+        (
+            "client_ssl_cert",
+            !settings.client_ssl,
+            "is not used while client_ssl is off",
+        ),
+        (
+            "ssl_session_timeout",
+            settings.ssl_session_timeout < Duration::from_secs(60),
+            "ticket secrets turn twice in that time; below 60s few sessions are resumed",
+        ),
+    ];
+    for (name, counts, why) in when_given {
+        if let Some(Given { source, .. }) = given.get(name).filter(|_| counts) {
+            report.warn(name, source, why);
+        }
+    }
+    for name in [
+        "proxy_access_log",
+        "proxy_error_log",
+        "admin_access_log",
+        "admin_error_log",
+        "status_access_log",
+        "status_error_log",
+    ] {
+        if let Some(Given { value, source }) = given.get(name)
+            && let Some((_, rest)) = value.split_once(char::is_whitespace)
+        {
+            report.warn(
+                name,
+                source,
+                format!(
+                    "`{}` behind the path is ignored; formats and levels cannot be chosen per log",
+                    rest.trim()
+                ),
+            );
+        }
+    }
+    for plugin in settings
+        .plugins
+        .iter()
+        .filter(|plugin| !PLUGINS_SERVED.contains(&plugin.as_str()))
+    {
+        let kind = if BUNDLED_PLUGINS.contains(&plugin.as_str()) {
+            "a plugin of Kong that"
+        } else {
+            "not a plugin that"
+        };
+        report.warn(
+            "plugins",
+            &source(given, "plugins"),
+            format!("`{plugin}` is {kind} this gateway has; it cannot be configured"),
+        );
+    }
+}
+
+fn source(given: &BTreeMap<&'static str, Given>, name: &str) -> Source {
+    given
+        .get(name)
+        .map_or(Source::Default, |given| given.source.clone())
+}
+
+impl Settings {
+    /// Whether an upstream's certificate is verified when its service has no `tls_verify` (KONG.md §4.3, `tls_certificate_verify`).
+    pub fn upstream_tls_verify(&self) -> bool {
+        self.proxy_ssl_verify.unwrap_or(self.tls_certificate_verify)
+    }
+
+    /// How long one ticket secret seals: two such spans are the session timeout (DESIGN.md).
+    pub fn ticket_epoch(&self) -> Duration {
+        self.ssl_session_timeout / 2
+    }
+
+    /// The port clients use to reach `listening` (`port_maps`).
+    pub fn public_port(&self, listening: u16) -> u16 {
+        self.port_maps
+            .iter()
+            .find(|map| map.listening == listening)
+            .map_or(listening, |map| map.public)
+    }
+
+    pub fn is_trusted(&self, peer: std::net::IpAddr) -> bool {
+        self.trusted_ips.iter().any(|block| block.contains(peer))
+    }
+
+    /// Certificates and keys of `ssl_cert`, paired; empty when the generated pair is to be used.
+    pub fn ssl_pairs(&self) -> impl Iterator<Item = (&PemSource, &PemSource)> {
+        self.ssl_cert.iter().zip(&self.ssl_cert_key)
+    }
+
+    /// The same of `status_ssl_cert`.
+    pub fn status_ssl_pairs(&self) -> impl Iterator<Item = (&PemSource, &PemSource)> {
+        self.status_ssl_cert.iter().zip(&self.status_ssl_cert_key)
+    }
+}

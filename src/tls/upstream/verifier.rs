@@ -1,0 +1,141 @@
+//! How an upstream's certificate is verified: path, depth and name, or not at all.
+
+use super::UpstreamError;
+use crate::limits;
+use crate::tls::trust::path::{self, Purpose, Rules, Work};
+use crate::tls::trust::{Reason, Roots};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use std::sync::Arc;
+use webpki::EndEntityCert;
+
+/// `tls_verify` on.
+#[derive(Debug)]
+pub(super) struct VerifyPath {
+    pub roots: Arc<Roots>,
+    pub depth: usize,
+    pub algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl VerifyPath {
+    fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        sent: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: u64,
+    ) -> Result<(), UpstreamError> {
+        if self.roots.is_empty() {
+            let reason = Reason::NoTrust;
+            return Err(UpstreamError::Verify { reason });
+        }
+        let rules = Rules {
+            purpose: Purpose::Server,
+            partial: false,
+            depth: self.depth,
+            sent: limits::UPSTREAM_INTERMEDIATES_MAX,
+        };
+        path::find(
+            &self.roots.cas,
+            leaf,
+            sent,
+            rules,
+            now,
+            &mut Work::default(),
+        )
+        .map_err(|reason| UpstreamError::Verify { reason })?;
+        let matches = EndEntityCert::try_from(leaf)
+            .and_then(|leaf| leaf.verify_is_valid_for_subject_name(name));
+        matches.map_err(|why| match Reason::of(&why) {
+            Reason::NameMismatch => UpstreamError::NameMismatch {
+                name: name.to_str().into_owned(),
+            },
+            reason => UpstreamError::Verify { reason },
+        })
+    }
+}
+
+impl ServerCertVerifier for VerifyPath {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.verify(end_entity, intermediates, server_name, now.as_secs())
+            .map_err(carried)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// `tls_verify` off: whoever answers must hold the key of the certificate it shows, and that is all.
+#[derive(Debug)]
+pub(super) struct HandshakeOnly {
+    pub algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for HandshakeOnly {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// Through rustls' error: `Session` logs it by its `Display`.
+fn carried(refusal: UpstreamError) -> Error {
+    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(refusal))))
+}

@@ -1,5 +1,7 @@
 //! Where one response ends: enough of HTTP/1.1 (RFC 9112 §6) to count it.
 
+use std::borrow::Cow;
+
 /// Bytes a response head may have.
 const HEAD_SIZE_MAX: usize = 32 * 1024;
 
@@ -128,7 +130,7 @@ impl Reader {
         &mut self,
         bytes: &'a [u8],
         end: &[u8],
-    ) -> Result<Option<(std::borrow::Cow<'a, [u8]>, &'a [u8])>, &'static str> {
+    ) -> Result<Option<Split<'a>>, &'static str> {
         if self.partial.is_empty()
             && let Some(at) = find(bytes, end)
         {
@@ -184,6 +186,9 @@ impl Reader {
         Ok(())
     }
 }
+
+/// What was looked for, and what follows it.
+type Split<'a> = (Cow<'a, [u8]>, &'a [u8]);
 
 fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
     bytes.windows(what.len()).position(|window| window == what)

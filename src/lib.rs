@@ -25,3 +25,4 @@ pub mod resolve;
 pub mod telemetry;
 // ── front door ──
 pub mod cli;
+pub mod demo;

@@ -4,6 +4,7 @@
 //! snapshot a core has let go. Log records have a channel of their own (`telemetry::log`).
 
 use crate::ring::{Bell, Doorbell, doorbell};
+use crate::proxy::options::Options;
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::CoreMetrics;
 use crate::tls::tickets::EpochSecret;
@@ -28,7 +29,8 @@ pub struct Epochs {
 
 /// Control thread → one core.
 pub enum Down {
-    Snapshot(Arc<Snapshot>),
+    /// From here on this is what requests see.
+    Publish { snapshot: Arc<Snapshot>, options: Arc<Options> },
     Tickets(Arc<Epochs>),
     Resolved(Arc<str>, Arc<Answer>),
     /// Asks for a copy of the core's figures.
@@ -51,8 +53,8 @@ pub enum Up {
 /// What became of a name.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// Empty when the look-up failed.
-    pub addresses: Vec<IpAddr>,
+    /// Empty when the look-up failed. The port is an SRV record's.
+    pub addresses: Vec<(IpAddr, Option<u16>)>,
     pub expires: Instant,
     pub error: Option<Arc<str>>,
 }

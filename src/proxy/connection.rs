@@ -1,7 +1,7 @@
 //! One client connection from accept to close, top-down. Branching stays here; what it calls computes and returns.
 
 use crate::http1::fields::{self, Name};
-use crate::http1::framing::{self, Framing};
+use crate::http1::framing::{self, DownstreamExchange, Framing, Persistence};
 use crate::http1::head::{self, HeadLimits, Method, Parsed, TargetForm, Version};
 use crate::limits;
 use crate::proxy::admit::{self, Asked, Memo};
@@ -38,7 +38,7 @@ pub async fn serve(core: Rc<Core>, socket: Socket, accepted: Accepted) {
     // PROXY protocol: who is behind the load balancer.
     let mut first = Buffer::default();
     let mut peer = accepted.peer;
-    let mut port = core.options.mapped_port(accepted.port);
+    let mut port = core.options().mapped_port(accepted.port);
     if accepted.proxy_protocol {
         match read_proxy_header(&core, &socket).await {
             Ok((rest, source, destination)) => {
@@ -54,7 +54,7 @@ pub async fn serve(core: Rc<Core>, socket: Socket, accepted: Accepted) {
     let stream = if accepted.tls {
         match handshake::accept(&core, socket, first).await {
             Ok(stream) => stream,
-            Err(failure) => return log_or_answer(&core, peer, failure).await,
+            Err(failure) => return log_or_answer(&core, peer, accepted.port, failure).await,
         }
     } else {
         Stream::clear(socket, first)
@@ -106,9 +106,19 @@ async fn serve_request(core: &Rc<Core>, stream: &Stream, client: &Client, memo: 
     let Scratch { raw, head, response_raw, response, path, upstream_path, out, router: router_scratch } = scratch;
 
     // What the connection allows, whatever the request becomes.
-    let last_request = client.requests >= core.options.requests_per_connection_max;
-    let options = fields::connection_options(&head.fields, raw);
-    let closing = last_request || core.draining.raised() || !framing::client_persists(head.version, options);
+    let options = fields::ConnectionOptions::of(&head.fields, raw);
+    let before_response = DownstreamExchange {
+        version: head.version,
+        options,
+        content_read: true,
+        response_written: true,
+        response_framing: Framing::None,
+        upgraded: false,
+        draining: core.draining.raised(),
+        request_count: client.requests,
+        request_count_max: core.options().requests_per_connection_max,
+    };
+    let closing = framing::downstream_persistence(&before_response) != Persistence::Persist;
 
     // Frame: anything ambiguous ends here, before an upstream hears of it (RFC 9112 §6.3).
     let framing = match framing::request_framing(head, raw) {
@@ -152,7 +162,7 @@ async fn serve_request(core: &Rc<Core>, stream: &Stream, client: &Client, memo: 
         }
     };
     exchange.borrow_mut().client_verify = permit.admitted().client_verify.clone();
-    let consumer = permit.admitted().consumer.clone();
+    let admitted = permit.share();
     let Some(service) = &route.service else {
         let refusal = Refusal::kong(503, "no Service found with those values");
         let close = must_close(&refusal);
@@ -165,8 +175,7 @@ async fn serve_request(core: &Rc<Core>, stream: &Stream, client: &Client, memo: 
         && head.fields.iter().any(|line| {
             line.known == Name::Upgrade && line.value.of(raw).eq_ignore_ascii_case(b"websocket")
         });
-    let expects_continue =
-        head.version == Version::Http11 && head.fields.iter().any(|line| line.known == Name::Expect);
+    let expects_continue = framing::expects_continue(head, raw).unwrap_or(false);
     let forward = Forward {
         core,
         client,
@@ -186,11 +195,11 @@ async fn serve_request(core: &Rc<Core>, stream: &Stream, client: &Client, memo: 
     let mut buffers = Buffers { upstream_path, out, response_raw, response };
     match forward.run(&exchange, &mut buffers).await {
         End::Done { persist } => {
-            log::exchange(core, client, stream, &exchange.borrow(), Some((head, raw)), Some(route), consumer.as_deref());
+            log::exchange(core, client, stream, &exchange.borrow(), Some((head, raw)), Some(route), Some(&admitted));
             if persist { After::Next } else { After::Close }
         }
         End::Broken => {
-            log::exchange(core, client, stream, &exchange.borrow(), Some((head, raw)), Some(route), consumer.as_deref());
+            log::exchange(core, client, stream, &exchange.borrow(), Some((head, raw)), Some(route), Some(&admitted));
             After::Cut
         }
         End::Refused(refusal) => {
@@ -222,7 +231,7 @@ async fn answer(
     if close {
         stream.put_close_notify();
     }
-    let sent = stream.flush(Some(Instant::now() + core.options.send_timeout)).await;
+    let sent = stream.flush(Some(Instant::now() + core.options().send_timeout)).await;
     log::exchange(core, client, stream, &exchange.borrow(), head, route, None);
     match (sent, close) {
         (Err(_), _) => After::Cut,
@@ -240,7 +249,7 @@ async fn wait_for_request(core: &Rc<Core>, stream: &Stream, served: u64) -> bool
         return true;
     }
     // nginx: the first request has client_header_timeout, the next ones keepalive_timeout.
-    let timeout = if served == 0 { core.options.head_timeout } else { core.options.idle_timeout };
+    let timeout = if served == 0 { core.options().head_timeout } else { core.options().idle_timeout };
     let end = Instant::now() + timeout;
     let held_back = stream.has_output();
     let quiet = Duration::from_millis(if held_back { limits::TICKETS_HELD_MS } else { limits::QUIET_MS });
@@ -252,7 +261,7 @@ async fn wait_for_request(core: &Rc<Core>, stream: &Stream, served: u64) -> bool
         Fill::TimedOut | Fill::Eof { .. } | Fill::Failed(_) => return false,
     }
     // Session tickets do not wait for ever for a response to travel with.
-    if held_back && stream.flush(Some(Instant::now() + core.options.send_timeout)).await.is_err() {
+    if held_back && stream.flush(Some(Instant::now() + core.options().send_timeout)).await.is_err() {
         return false;
     }
     // From here on the connection holds no buffer.
@@ -296,6 +305,7 @@ async fn read_head(core: &Rc<Core>, stream: &Stream, scratch: &mut Scratch) -> R
         line_size_max: options.line_size_max,
     };
     let deadline = Instant::now() + options.head_timeout;
+    scratch.head.clear();
     loop {
         let parsed = {
             let plain = stream.plain();
@@ -334,10 +344,8 @@ fn check_method(head: &head::RequestHead, raw: &[u8], framing: Framing, core: &C
     if head.target_form == TargetForm::Asterisk {
         return Err(Refusal::layer(400, "the asterisk form addresses no route"));
     }
-    if head.fields.iter().any(|line| line.known == Name::Expect && !is_continue(line.value.of(raw))) {
-        return Err(Refusal::layer(417, "an expectation other than 100-continue").closing());
-    }
-    let size_max = core.options.body_size_max;
+    framing::expects_continue(head, raw).map_err(|error| Refusal::layer(error.status(), error.reason()).closing())?;
+    let size_max = core.options().body_size_max;
     if let Framing::Length { remaining } = framing
         && size_max > 0
         && remaining > size_max
@@ -345,10 +353,6 @@ fn check_method(head: &head::RequestHead, raw: &[u8], framing: Framing, core: &C
         return Err(Refusal::layer(413, "content is larger than client_max_body_size").closing());
     }
     Ok(())
-}
-
-fn is_continue(value: &[u8]) -> bool {
-    value.eq_ignore_ascii_case(b"100-continue")
 }
 
 fn bad_path(error: &router::path::PathError) -> Refusal {
@@ -482,7 +486,7 @@ async fn read_proxy_header(
     core: &Rc<Core>,
     socket: &Socket,
 ) -> Result<(Buffer, Option<SocketAddr>, Option<SocketAddr>), String> {
-    let deadline = Instant::now() + core.options.head_timeout;
+    let deadline = Instant::now() + core.options().head_timeout;
     let mut buffer = core.buffers.take();
     loop {
         let (end, back) = socket.read(buffer, Some(deadline)).await;
@@ -504,11 +508,11 @@ async fn read_proxy_header(
 }
 
 /// A handshake that did not become a connection.
-async fn log_or_answer(core: &Rc<Core>, peer: SocketAddr, failure: Failure) {
+async fn log_or_answer(core: &Rc<Core>, peer: SocketAddr, port: u16, failure: Failure) {
     match failure {
         Failure::Silent => {}
         Failure::Shed => core.metrics.borrow_mut().shed("handshakes"),
-        Failure::Tls { sni, alert, reason } => log::handshake_failure(core, peer, sni.as_deref(), alert, &reason),
+        Failure::Tls { sni, alert, reason } => log::handshake_failure(core, peer, port, sni.as_deref(), alert, &reason),
         Failure::PlainHttp(socket) => {
             let body = "The plain HTTP request was sent to HTTPS port\n";
             let answer = format!(
@@ -516,9 +520,9 @@ async fn log_or_answer(core: &Rc<Core>, peer: SocketAddr, failure: Failure) {
                 reply::SERVER,
                 body.len(),
             );
-            let deadline = Instant::now() + core.options.send_timeout;
+            let deadline = Instant::now() + core.options().send_timeout;
             let _ = socket.write_all(Buffer::from_vec(answer.into_bytes()), Some(deadline)).await;
-            log::handshake_failure(core, peer, None, "none", "plain HTTP was sent to the TLS port");
+            log::handshake_failure(core, peer, port, None, "none", "plain HTTP was sent to the TLS port");
             linger(core, &Stream::clear(socket, Buffer::default())).await;
         }
     }
@@ -528,7 +532,7 @@ async fn log_or_answer(core: &Rc<Core>, peer: SocketAddr, failure: Failure) {
 async fn close(core: &Rc<Core>, stream: &Stream) {
     stream.put_close_notify();
     if stream.has_output() {
-        let _ = stream.flush(Some(Instant::now() + core.options.send_timeout)).await;
+        let _ = stream.flush(Some(Instant::now() + core.options().send_timeout)).await;
     }
 }
 

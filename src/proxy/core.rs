@@ -69,7 +69,7 @@ impl ScratchPool {
 pub struct Core {
     pub index: usize,
     pub driver: Driver,
-    pub options: Arc<Options>,
+    options: RefCell<Rc<Options>>,
     view: RefCell<Rc<View>>,
     tickets: Arc<Ticketer>,
     down: Receiver<Down>,
@@ -128,8 +128,8 @@ impl Core {
             turn: ring::Turn::new(driver),
             ids: Cell::new((seed.hash_one(1u8), 0)),
             id_seed: seed,
-            date: RefCell::new(http1::encode::DateCache::default()),
-            options,
+            date: RefCell::new(http1::encode::DateCache::new(0)),
+            options: RefCell::new(Rc::new(Options::clone(&options))),
         })
     }
 
@@ -147,7 +147,7 @@ impl Core {
         self.seen.set(self.generation.now());
         while let Ok(message) = self.down.try_recv() {
             match message {
-                Down::Snapshot(snapshot) => self.switch(snapshot),
+                Down::Publish { snapshot, options } => self.switch(snapshot, &options),
                 Down::Tickets(epochs) => self.tickets.install(epochs.current.clone(), epochs.previous.clone()),
                 Down::Resolved(name, answer) => self.names.answered(&name, &answer),
                 Down::Scrape(reply) => {
@@ -161,7 +161,7 @@ impl Core {
         }
     }
 
-    fn switch(&self, snapshot: Arc<Snapshot>) {
+    fn switch(&self, snapshot: Arc<Snapshot>, options: &Options) {
         let number = snapshot.number;
         // Connections that no live service could ask for any more are closed at once, not at their idle timeout.
         let live: HashSet<Digest> = snapshot
@@ -170,6 +170,8 @@ impl Core {
             .filter_map(|route| route.service.as_ref()?.tls.as_ref()?.as_ref().ok())
             .map(|tls| tls.fingerprint)
             .collect();
+        self.pool.bound(options.pool_size, options.pool_requests_max, options.pool_idle_timeout);
+        *self.options.borrow_mut() = Rc::new(options.clone());
         self.pool.keep_only(&live);
         self.upstream_tls.borrow_mut().gc(|fingerprint| live.contains(fingerprint));
         *self.view.borrow_mut() = View::new(snapshot, &self.tickets);
@@ -177,9 +179,9 @@ impl Core {
         self.up.send(Up::Holds { core: self.index, number });
     }
 
-    /// The number of the newest snapshot published, without taking it: has anything changed since `number`?
-    pub fn view_number(&self) -> u64 {
-        self.view().snapshot.number
+    /// The settings in force.
+    pub fn options(&self) -> Rc<Options> {
+        self.options.borrow().clone()
     }
 
     /// Unix seconds, for certificates' dates.

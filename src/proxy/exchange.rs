@@ -96,6 +96,8 @@ pub struct Exchange {
     pub proxied: bool,
     pub upstream_address: Option<SocketAddr>,
     pub upstream_status: u16,
+    /// The connection came from the pool.
+    pub upstream_reused: bool,
     pub tries: u32,
     /// When the request was ready to be sent upstream, and when the response's head had come.
     pub forwarded: Option<Instant>,
@@ -118,6 +120,7 @@ impl Exchange {
             proxied: false,
             upstream_address: None,
             upstream_status: 0,
+            upstream_reused: false,
             tries: 0,
             forwarded: None,
             answered: None,

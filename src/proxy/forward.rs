@@ -2,7 +2,8 @@
 //! ways, and say whether either connection may be used again.
 
 use crate::http1::fields::Name;
-use crate::http1::framing::{self, Framing};
+use crate::http1::fields::ConnectionOptions;
+use crate::http1::framing::{self, Framing, Persistence, UpstreamExchange};
 use crate::http1::head::{self, HeadLimits, Method, Parsed, ResponseHead, Version};
 use crate::proxy::admit::{self, Asked, Permit};
 use crate::proxy::core::Core;
@@ -20,7 +21,7 @@ use crate::snapshot::{Host, Route, Scheme, Service};
 use monoio::time::Instant;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -148,7 +149,7 @@ impl Forward<'_> {
         match &self.service.host {
             Host::Ip(ip) => Ok(vec![SocketAddr::new(*ip, port)]),
             Host::Name(name) => match names::resolve(self.core, name).await {
-                Ok(addresses) => Ok(addresses.iter().map(|ip: IpAddr| SocketAddr::new(ip, port)).collect()),
+                Ok(addresses) => Ok(addresses.iter().map(|(ip, own)| SocketAddr::new(ip, own.unwrap_or(port))).collect()),
                 Err(names::Unresolved(reason)) => {
                     let mut refusal = Refusal::kong(503, "name resolution failed");
                     refusal.reason = format!("{name}: {reason}").into();
@@ -224,7 +225,7 @@ impl Forward<'_> {
     }
 
     fn check_size(&self, count: u64) -> Result<(), Refusal> {
-        let size_max = self.core.options.body_size_max;
+        let size_max = self.core.options().body_size_max;
         if size_max > 0 && count > size_max {
             return Err(Refusal::layer(413, "content is larger than client_max_body_size").closing());
         }
@@ -266,6 +267,7 @@ impl Forward<'_> {
         upstream.requests += 1;
         {
             let mut exchange = exchange.borrow_mut();
+            exchange.upstream_reused = upstream.reused;
             exchange.forwarded.get_or_insert_with(std::time::Instant::now);
         }
         upstream.stream.put(buffers.out);
@@ -277,7 +279,7 @@ impl Forward<'_> {
         if self.expects_continue && !content.mover.done() && !content.begun {
             content.begun = true;
             self.stream.put(b"HTTP/1.1 100 Continue\r\n\r\n");
-            if self.stream.flush(Some(Instant::now() + self.core.options.send_timeout)).await.is_err() {
+            if self.stream.flush(Some(Instant::now() + self.core.options().send_timeout)).await.is_err() {
                 return Attempt::Ended(End::Broken);
             }
         }
@@ -295,13 +297,24 @@ impl Forward<'_> {
         };
         let content_done = content.mover.done();
         match raced {
-            Raced::Received(Ok(Received { framing_clean, close_upstream, tunnel })) => {
-                if tunnel {
+            Raced::Received(Ok(received)) => {
+                if received.tunnel {
                     let watch = self.verdict_turned(exchange);
                     tunnel::run(self.core, self.stream, &upstream.stream, self.service, watch).await;
                     return Attempt::Ended(End::Done { persist: false });
                 }
-                if content_done && framing_clean && !close_upstream && upstream.stream.is_quiet() {
+                let upstream_exchange = UpstreamExchange {
+                    version: received.version,
+                    options: received.options,
+                    status: received.status,
+                    request_written: content_done,
+                    response_framing: received.framing,
+                    response_read: true,
+                    stray_bytes: !upstream.stream.is_quiet(),
+                    request_count: upstream.requests,
+                    request_count_max: self.core.options().pool_requests_max,
+                };
+                if framing::upstream_persistence(&upstream_exchange) == Persistence::Persist {
                     upstream.stream.release(self.core);
                     self.core.pool.put(key, upstream);
                 }
@@ -385,7 +398,7 @@ impl Forward<'_> {
         progress: &Progress,
     ) -> Result<Received, Fault> {
         let read_timeout = Duration::from_millis(self.service.read_timeout_ms);
-        let send_timeout = self.core.options.send_timeout;
+        let send_timeout = self.core.options().send_timeout;
         let client_10 = self.head.version == Version::Http10;
         loop {
             self.read_head(upstream, raw, response, read_timeout).await?;
@@ -437,7 +450,7 @@ impl Forward<'_> {
         let ends_with_close = client_10 && matches!(framing, Framing::Chunked | Framing::UntilClose);
         let close = self.closing || ends_with_close || self.core.draining.raised();
         progress.persist.set(!close);
-        let close_upstream = !framing::upstream_persists(response, raw, framing);
+        let options = ConnectionOptions::of(&response.fields, raw);
 
         let mut out = Vec::with_capacity(raw.len() + 512);
         let parts = ResponseParts {
@@ -493,7 +506,7 @@ impl Forward<'_> {
                 }
             })?;
         }
-        Ok(Received { framing_clean: !matches!(framing, Framing::UntilClose), close_upstream, tunnel })
+        Ok(Received { version: response.version, options, status: response.status, framing, tunnel })
     }
 
     async fn read_head(
@@ -509,6 +522,7 @@ impl Forward<'_> {
             line_size_max: crate::limits::RESPONSE_HEAD_SIZE_MAX,
         };
         let mut heard = false;
+        response.clear();
         loop {
             let parsed = {
                 let plain = upstream.plain();
@@ -554,7 +568,7 @@ impl Forward<'_> {
         let asked =
             Asked { head: self.head, raw: self.raw, request_id: std::str::from_utf8(&id).unwrap_or_default() };
         // Looked at twice within the grace period, so that it is kept.
-        let step = (self.core.options.client_verdict_grace / 2).max(Duration::from_millis(10));
+        let step = (self.core.options().client_verdict_grace / 2).max(Duration::from_millis(10));
         loop {
             ring::sleep_until(Instant::now() + step).await;
             if !admit::still_admitted(self.core, self.client, self.route.id, &asked) {
@@ -564,7 +578,7 @@ impl Forward<'_> {
     }
 
     fn debug(&self) -> bool {
-        self.core.options.allow_debug_header
+        self.core.options().allow_debug_header
             && self.head.fields.iter().any(|line| line.known == Name::KongDebug && line.value.of(self.raw) == b"1")
     }
 
@@ -608,9 +622,12 @@ enum Attempt {
     },
 }
 
+/// A response that was passed on whole.
 struct Received {
-    framing_clean: bool,
-    close_upstream: bool,
+    version: Version,
+    options: ConnectionOptions,
+    status: u16,
+    framing: Framing,
     tunnel: bool,
 }
 

@@ -35,7 +35,7 @@ impl Failure {
 
 /// Drives the handshake; `first` is what was already read (behind a PROXY protocol header).
 pub async fn accept(core: &Rc<Core>, socket: Socket, first: Buffer) -> Result<Stream, Failure> {
-    let deadline = core.deadline(core.options.handshake_timeout);
+    let deadline = core.deadline(core.options().handshake_timeout);
     let mut acceptor = ServerAcceptor::new();
     let mut input = first;
     let mut total = input.len();

@@ -24,11 +24,18 @@ pub fn handshake(core: &Core, facts: &Facts, presented: bool) {
     core.metrics.borrow_mut().handshake_done(facts.version, facts.group, facts.cipher, facts.resumed, client_cert);
 }
 
-pub fn handshake_failure(core: &Core, peer: SocketAddr, sni: Option<&str>, alert: &'static str, reason: &str) {
+pub fn handshake_failure(
+    core: &Core,
+    peer: SocketAddr,
+    port: u16,
+    sni: Option<&str>,
+    alert: &'static str,
+    reason: &str,
+) {
     core.metrics.borrow_mut().handshake_failed(alert);
     let mut log = core.log.borrow_mut();
     log.error(now_ms(), Level::Notice, |out| {
-        HandshakeFailure { side: Side::Client, peer, name: sni, alert: Some(alert), reason }.write_text(out);
+        HandshakeFailure { side: Side::Client, peer, port, sni, alert: Some(alert), reason }.write_text(out);
     });
 }
 
@@ -119,15 +126,12 @@ pub fn exchange(
             format_args!("{status} to {client}: {verify}, {reason}", status = exchange.status, client = client.peer.ip()),
         );
     }
-    if !core.options.access_log {
+    if !core.options().access_log {
         return;
     }
     let identity = client.identity();
-    let issuer = identity.map(|identity| identity.facts.issuer_dn.as_str());
-    let field = |name: Name| {
-        let (head, raw) = head?;
-        head.fields.iter().find(|line| line.known == name).map(|line| line.value.of(raw))
-    };
+    let issuer = identity.map(|identity| &*identity.issuer_dn);
+    let field = |name: Name| head.and_then(|(head, raw)| head.first(raw, name));
     let record = Record {
         started_ms: unix_ms(exchange.started_at),
         client_ip: exchange.client_ip,
@@ -167,9 +171,9 @@ pub fn exchange(
             sni: facts.sni.as_deref(),
             resumed: facts.resumed,
             client_verify: exchange.client_verify.as_deref(),
-            client_subject: identity.map(|identity| identity.facts.subject_dn.as_str()),
+            client_subject: identity.map(|identity| &*identity.subject_dn),
             client_issuer: issuer,
-            client_serial: identity.map(|identity| identity.facts.serial.as_str()),
+            client_serial: identity.map(|identity| &*identity.serial),
         }),
         source,
         error: exchange.reason.as_deref(),

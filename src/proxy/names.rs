@@ -25,7 +25,7 @@ struct Entry {
 }
 
 struct Known {
-    addresses: Rc<[IpAddr]>,
+    addresses: Rc<[(IpAddr, Option<u16>)]>,
     expires: Instant,
     error: Option<Arc<str>>,
     /// Where the next request begins: addresses of one name share the load.
@@ -34,12 +34,12 @@ struct Known {
 
 /// Addresses to try, in this order.
 pub struct Addresses {
-    all: Rc<[IpAddr]>,
+    all: Rc<[(IpAddr, Option<u16>)]>,
     first: usize,
 }
 
 impl Addresses {
-    pub fn iter(&self) -> impl Iterator<Item = IpAddr> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = (IpAddr, Option<u16>)> + '_ {
         let count = self.all.len();
         (0..count.min(limits::ADDRESSES_MAX)).filter_map(move |step| self.all.get((self.first + step) % count).copied())
     }

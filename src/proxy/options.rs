@@ -21,6 +21,8 @@ pub struct Options {
     pub line_size_max: usize,
     pub field_count_max: usize,
     pub connections_max: usize,
+    /// Connections between accept and finished handshake.
+    pub handshakes_max: usize,
     pub client_verdict_grace: Duration,
     // Forwarding.
     pub trusted: Vec<Network>,
@@ -38,7 +40,6 @@ pub struct Options {
     pub pool_requests_max: u64,
     pub pool_idle_timeout: Duration,
     pub access_log: bool,
-    pub error_log: bool,
 }
 
 /// Directive `headers` (KONG.md §3.7).

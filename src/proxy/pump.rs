@@ -1,6 +1,6 @@
 //! Moving content: from one stream's framing to another's, with back-pressure and bounded memory.
 
-use crate::http1::chunked::{ChunkedDecoder, Step};
+use crate::http1::chunked::{Decoder, Event};
 use crate::http1::framing::Framing;
 use crate::http1::{Error, chunked};
 use crate::proxy::core::Core;
@@ -129,7 +129,7 @@ pub fn move_available(source: &Stream, sink: &Stream, mover: &mut Mover, out: &m
 /// Takes content apart by its framing and puts it together again by `Emit`; a machine over bytes, no sockets.
 pub struct Mover {
     framing: Framing,
-    decoder: ChunkedDecoder,
+    decoder: Decoder,
     emit: Emit,
     done: bool,
     /// Content bytes that went through.
@@ -139,7 +139,7 @@ pub struct Mover {
 impl Mover {
     pub fn new(framing: Framing, emit: Emit) -> Self {
         let done = matches!(framing, Framing::None | Framing::Length { remaining: 0 });
-        Mover { framing, decoder: ChunkedDecoder::new(), emit, done, count: 0 }
+        Mover { framing, decoder: Decoder::new(), emit, done, count: 0 }
     }
 
     /// The content has ended; nothing more of the input belongs to it.
@@ -172,22 +172,18 @@ impl Mover {
                     taken += rest.len();
                     self.emit_data(rest, out);
                 }
-                Framing::Chunked => match self.decoder.next(rest)? {
-                    Step::Data { consumed, start, end } => {
-                        taken += consumed;
-                        let data = rest.get(start..end).unwrap_or_default();
-                        self.emit_data(data, out);
+                Framing::Chunked => {
+                    let step = self.decoder.next(rest)?;
+                    taken += step.consumed;
+                    match step.event {
+                        Event::Data(range) => self.emit_data(rest.get(range).unwrap_or_default(), out),
+                        Event::NeedMore => break,
+                        Event::End => {
+                            self.done = true;
+                            self.emit_end(out);
+                        }
                     }
-                    Step::NeedMore { consumed } => {
-                        taken += consumed;
-                        break;
-                    }
-                    Step::End { consumed } => {
-                        taken += consumed;
-                        self.done = true;
-                        self.emit_end(out);
-                    }
-                },
+                }
             }
         }
         Ok(taken)
@@ -231,7 +227,7 @@ impl Mover {
             Emit::Chunked if !data.is_empty() => {
                 chunked::write_chunk_header(out, data.len());
                 out.extend_from_slice(data);
-                out.extend_from_slice(b"\r\n");
+                out.extend_from_slice(chunked::CHUNK_END);
             }
             Emit::Chunked | Emit::Nothing => {}
         }

@@ -23,29 +23,25 @@ pub fn put_refusal(
 ) {
     exchange.status = refusal.status;
     exchange.reason = Some(refusal.reason.clone());
-    let field = |name: Name| {
-        let (head, raw) = head?;
-        head.fields.iter().find(|line| line.known == name).map(|line| line.value.of(raw))
-    };
+    let field = |name: Name| head.and_then(|(head, raw)| head.first(raw, name));
     let (content_type, body) = match &refusal.body {
         Some((body, content_type)) => (content_type.to_string(), body.to_string()),
         None if (300..400).contains(&refusal.status) => (String::new(), String::new()),
         None => {
             let (content_type, body) = error_body::render(
-                refusal.status,
                 &refusal.message,
                 exchange.id(),
                 field(Name::Accept),
                 field(Name::ContentType),
                 refusal.origin,
-                core.options.error_default_format,
+                core.options().error_default_format,
             );
             (content_type.to_owned(), body)
         }
     };
     let mut out = Vec::with_capacity(512 + body.len());
     encode::status_line(&mut out, refusal.status);
-    encode::field(&mut out, b"Date", core.date.borrow_mut().value(core.now()));
+    encode::field(&mut out, b"Date", core.date.borrow_mut().at(core.now()));
     if !content_type.is_empty() {
         encode::field(&mut out, b"Content-Type", content_type.as_bytes());
     }
@@ -54,7 +50,7 @@ pub fn put_refusal(
     for (name, value) in &refusal.fields {
         encode::field(&mut out, name.as_bytes(), value);
     }
-    let headers = &core.options.headers;
+    let headers = &core.options().headers;
     if headers.server {
         encode::field(&mut out, b"Server", SERVER.as_bytes());
     }

@@ -10,6 +10,7 @@ use crate::proxy::core::Core;
 use crate::proxy::exchange::{Client, Exchange};
 use crate::proxy::pump::Emit;
 use crate::proxy::reply::VIA;
+use std::net::IpAddr;
 
 /// What the upstream's request head is made from.
 pub struct RequestParts<'a> {
@@ -86,7 +87,7 @@ pub fn request(core: &Core, client: &Client, exchange: &Exchange, parts: &Reques
 fn forwarding(core: &Core, client: &Client, exchange: &Exchange, parts: &RequestParts<'_>, out: &mut Vec<u8>) {
     let RequestParts { head, raw, .. } = *parts;
     let values = |name: Name| head.fields.iter().filter(move |line| line.known == name).map(|line| line.value.of(raw));
-    let trusted = core.options.is_trusted(client.peer.ip());
+    let trusted = core.options().is_trusted(client.peer.ip());
     let from_trusted = |name: Name| if trusted { values(name).next() } else { None };
 
     out.extend_from_slice(b"X-Forwarded-For: ");
@@ -94,7 +95,7 @@ fn forwarding(core: &Core, client: &Client, exchange: &Exchange, parts: &Request
         out.extend_from_slice(value);
         out.extend_from_slice(b", ");
     }
-    encode::address(out, client.peer.ip());
+    address(out, client.peer.ip());
     out.extend_from_slice(b"\r\n");
     let scheme: &[u8] = if client.tls.is_some() { b"https" } else { b"http" };
     encode::field(out, b"X-Forwarded-Proto", from_trusted(Name::XForwardedProto).unwrap_or(scheme));
@@ -117,7 +118,7 @@ fn forwarding(core: &Core, client: &Client, exchange: &Exchange, parts: &Request
         encode::field(out, b"X-Forwarded-Prefix", prefix);
     }
     out.extend_from_slice(b"X-Real-IP: ");
-    encode::address(out, exchange.client_ip);
+    address(out, exchange.client_ip);
     out.extend_from_slice(b"\r\nVia: ");
     for value in values(Name::Via).filter(|value| !value.is_empty()) {
         out.extend_from_slice(value);
@@ -125,9 +126,13 @@ fn forwarding(core: &Core, client: &Client, exchange: &Exchange, parts: &Request
     }
     out.extend_from_slice(if head.version == Version::Http10 { b"1.0 kong/3.9.1" } else { VIA.as_bytes() });
     out.extend_from_slice(b"\r\n");
-    if core.options.upstream_request_id {
+    if core.options().upstream_request_id {
         encode::field(out, b"X-Kong-Request-Id", &exchange.id);
     }
+}
+
+fn address(out: &mut Vec<u8>, ip: IpAddr) {
+    let _ = std::io::Write::write_fmt(out, format_args!("{ip}"));
 }
 
 /// The name part of `host[:port]`, brackets of an IPv6 literal kept.
@@ -157,7 +162,7 @@ pub struct ResponseParts<'a> {
 pub fn response(core: &Core, exchange: &Exchange, parts: &ResponseParts<'_>, out: &mut Vec<u8>) {
     let ResponseParts { head, raw, .. } = *parts;
     let interim = (100..200).contains(&head.status) && !parts.upgraded;
-    encode::status_line_with(out, head.status, head.reason.of(raw));
+    encode::status_line_with(out, Version::Http11, head.status, head.reason.of(raw));
     let nominating = head.fields.iter().any(|line| line.known == Name::Connection);
     let mut server_seen = false;
     let mut via_seen = false;
@@ -167,9 +172,9 @@ pub fn response(core: &Core, exchange: &Exchange, parts: &ResponseParts<'_>, out
         let dropped = match line.known {
             Name::Connection | Name::KeepAlive | Name::ProxyConnection | Name::Upgrade | Name::TransferEncoding => true,
             Name::ContentLength => !parts.bodiless,
-            Name::XKongRequestId => core.options.headers.request_id && !interim,
+            Name::XKongRequestId => core.options().headers.request_id && !interim,
             Name::Via => {
-                if core.options.headers.via && !interim && !via_seen {
+                if core.options().headers.via && !interim && !via_seen {
                     via_seen = true;
                     via(head, raw, out);
                     true
@@ -201,7 +206,7 @@ pub fn response(core: &Core, exchange: &Exchange, parts: &ResponseParts<'_>, out
             _ => {}
         }
     }
-    let headers = &core.options.headers;
+    let headers = &core.options().headers;
     if headers.server && !server_seen {
         encode::field(out, b"Server", crate::proxy::reply::SERVER.as_bytes());
     }

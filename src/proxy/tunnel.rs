@@ -20,7 +20,7 @@ pub async fn run(core: &Core, client: &Stream, upstream: &Stream, service: &Serv
     let heard = Cell::new(Instant::now());
     let both = ring::join2(
         copy(core, client, upstream, &heard, read_timeout, write_timeout),
-        copy(core, upstream, client, &heard, read_timeout, core.options.send_timeout),
+        copy(core, upstream, client, &heard, read_timeout, core.options().send_timeout),
     );
     let (mut both, mut turned, mut aborting) = (pin!(both), pin!(turned), pin!(core.aborting.wait()));
     std::future::poll_fn(|context| {

@@ -172,9 +172,32 @@ impl Listener {
         Ok(Listener { inner: TcpListener::from_std(listener)? })
     }
 
-    /// One accept; a dropped accept future would leak what it accepted, so it is cancelled through `canceller` and awaited.
-    pub async fn accept(&self, canceller: CancelHandle) -> io::Result<(Socket, SocketAddr)> {
-        let (stream, peer) = self.inner.cancelable_accept(canceller).await?;
-        Ok((Socket::new(stream), peer))
+    /// One accept; `None` when `interrupt` came first. A dropped accept future would leak what it accepted, so it is
+    /// cancelled and awaited: a connection that won the race is returned.
+    pub async fn accept(&self, interrupt: impl Future<Output = ()>) -> Option<io::Result<(Socket, SocketAddr)>> {
+        let canceller = Canceller::new();
+        let handle = canceller.handle();
+        let mut canceller = Some(canceller);
+        let mut operation = pin!(self.inner.cancelable_accept(handle));
+        let mut interrupt = pin!(interrupt);
+        let result = std::future::poll_fn(|context| {
+            if let Poll::Ready(done) = operation.as_mut().poll(context) {
+                return Poll::Ready(done);
+            }
+            if canceller.is_some()
+                && interrupt.as_mut().poll(context).is_ready()
+                && let Some(canceller) = canceller.take()
+            {
+                canceller.cancel();
+                return operation.as_mut().poll(context);
+            }
+            Poll::Pending
+        })
+        .await;
+        match result {
+            Err(error) if canceller.is_none() && error.raw_os_error() == Some(libc::ECANCELED) => None,
+            Ok((stream, peer)) => Some(Ok((Socket::new(stream), peer))),
+            Err(error) => Some(Err(error)),
+        }
     }
 }

@@ -46,6 +46,8 @@ pub struct Snapshot {
 
 pub struct Route {
     pub id: Uuid,
+    /// Its name, or its id when it has none: the label of its metrics.
+    pub label: Arc<str>,
     pub name: Option<Arc<str>>,
     pub http: bool,
     pub https: bool,
@@ -62,6 +64,8 @@ pub struct Route {
 
 pub struct Service {
     pub id: Uuid,
+    /// Its name, or its id when it has none: the label of its metrics.
+    pub label: Arc<str>,
     pub name: Option<Arc<str>>,
     pub scheme: Scheme,
     pub host: Host,

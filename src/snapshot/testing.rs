@@ -3,9 +3,11 @@
 use super::tls_glue::{Authority, Builder, UpstreamSpec};
 use crate::router::{RouteSpec, Router};
 use crate::tls::client_auth::ClientChain;
-use crate::tls::server::ServerPolicy;
-use crate::tls::trust::TrustSet;
-use crate::tls::upstream::UpstreamTls;
+use crate::tls::provider;
+use crate::tls::server::{RequestMap, ServerPolicy, ServerSettings};
+use crate::tls::sni::SniTable;
+use crate::tls::trust::{Options, TrustSet};
+use crate::tls::upstream::{self, UpstreamTls, Versions};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -158,22 +160,35 @@ fn text(bytes: Vec<u8>) -> String {
 }
 
 pub fn trust_set() -> TrustSet {
-    TrustSet { digest: [0; 32] }
+    TrustSet::build(Vec::new(), Options::default()).expect("nothing in it can be broken")
 }
 
 pub fn upstream_tls() -> UpstreamTls {
-    UpstreamTls {
-        fingerprint: [0; 32],
-    }
+    let versions = Versions {
+        tls12: true,
+        tls13: true,
+    };
+    UpstreamTls::new(upstream::UpstreamSpec {
+        client: None,
+        verify: false,
+        depth: 0,
+        roots: None,
+        versions,
+    })
 }
 
 pub fn server_policy() -> ServerPolicy {
-    ServerPolicy {}
+    let settings = ServerSettings::new(provider::choose(provider::Mode::default()));
+    let policy = ServerPolicy::new(
+        &settings,
+        Vec::new(),
+        SniTable::default(),
+        RequestMap::default(),
+        false,
+    );
+    policy.expect("defaults leave something to offer")
 }
 
 pub fn client_chain() -> Arc<ClientChain> {
-    Arc::new(ClientChain {
-        certificates: vec![b"leaf".to_vec()],
-        digest: [1; 32],
-    })
+    Arc::new(ClientChain::new(vec![b"leaf".to_vec()]))
 }

@@ -14,7 +14,3 @@ pub mod metrics;
 pub mod process;
 mod series;
 pub mod status;
-
-// Until `proxy` declares it.
-#[path = "../proxy/error_body.rs"]
-pub mod error_body;

@@ -4,6 +4,7 @@ mod reuse;
 mod routes;
 mod scopes;
 mod services;
+mod tls_glue;
 
 use super::compile::compile_with;
 use super::testing::{Recorder, Server, Upstream};
@@ -121,4 +122,15 @@ fn problems(tables: &Tables) -> Vec<String> {
         .iter()
         .map(ToString::to_string)
         .collect()
+}
+
+fn tls_of(snapshot: &Snapshot) -> &Arc<UpstreamTls> {
+    match snapshot.routes[0]
+        .service
+        .as_ref()
+        .and_then(|service| service.tls.as_ref())
+    {
+        Some(Ok(tls)) => tls,
+        _ => panic!("no TLS identity"),
+    }
 }

@@ -127,17 +127,6 @@ fn full() -> Tables {
         .with(Kind::Plugins, 50, mtls(json!({"route": to(30)})))
 }
 
-fn tls_of(snapshot: &Snapshot) -> &Arc<UpstreamTls> {
-    match snapshot.routes[0]
-        .service
-        .as_ref()
-        .and_then(|service| service.tls.as_ref())
-    {
-        Some(Ok(tls)) => tls,
-        _ => panic!("no TLS identity"),
-    }
-}
-
 fn trust_of(snapshot: &Snapshot) -> Arc<crate::tls::trust::TrustSet> {
     snapshot.routes[0]
         .plugins

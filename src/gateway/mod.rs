@@ -1,0 +1,219 @@
+//! The front door's inside: from checked settings to running cores, and back down.
+//!
+//! - `material`: files that settings name, read and taken apart.
+//! - `convert`: settings in the forms that the data plane and the control side use.
+//! - `configuration`: the declarative file.
+mod configuration;
+mod convert;
+mod material;
+
+pub use configuration::check_file;
+
+use crate::cli::Start;
+use crate::control::{self, Control, Reading};
+use crate::mailbox::{self, Epochs};
+use crate::publish::Publisher;
+use crate::ring::{self, Engine};
+use crate::settings::Settings;
+use crate::telemetry::access::Level;
+use crate::telemetry::log::{self, Logs};
+use crate::tls::provider;
+use crate::tls::tickets::{EpochSecret, Ticketer, random_secret};
+use crate::worker::{self, Seed};
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+
+/// Runs the gateway in the foreground until it has drained.
+pub fn start(start: Start) -> ExitCode {
+    match run(start) {
+        Ok(code) => code,
+        Err(reason) => {
+            for line in reason.lines() {
+                eprintln!("Error: {line}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(start: Start) -> Result<ExitCode, String> {
+    let settings = &start.loaded.settings;
+    ring::sys::undumpable();
+    let descriptors = ring::sys::raise_nofile();
+
+    for warning in &start.loaded.warnings {
+        eprintln!("Warning: {warning}");
+    }
+    let chosen = Arc::new(provider::choose(convert::provider_mode(settings)));
+    let placement = crate::settings::io::placement(settings)?;
+    let engine = convert::engine(settings);
+    check_engine(engine)?;
+
+    // Everything that can be refused is refused before a socket is opened.
+    let globals = material::globals(settings, &chosen)?;
+    let configuration = configuration::read(settings).map_err(|errors| errors.join("\n"))?;
+    let mut publisher = Publisher::new(globals);
+    let snapshot = publisher.compile(&configuration).map_err(|problems| problems.join("\n"))?;
+
+    let logs = Arc::new(Logs::open(&convert::log_targets(settings)).map_err(|error| error.to_string())?);
+    logs.install();
+    log::error(Level::Notice, format_args!("sallyport {} starts, {placement}", env!("CARGO_PKG_VERSION")));
+    log::error(Level::Notice, format_args!("crypto provider {}: {}", chosen.name, chosen.why));
+    log::error(Level::Notice, format_args!("{descriptors} open files are allowed"));
+    for warning in start.loaded.warnings.iter().map(ToString::to_string).chain(publisher.take_warnings()) {
+        log::error(Level::Warn, warning);
+    }
+
+    let on = convert::listen_on(settings);
+    let steer = convert::steering(settings);
+    let mut sockets = listen(&on, &placement.workers, steer)?;
+    let status = bind_status(settings)?;
+
+    let (post, boxes, inbox) = mailbox::mailboxes(placement.workers.len()).map_err(|error| error.to_string())?;
+    let epochs = first_epochs();
+    let node_id = node_id(&settings.prefix);
+    let node = *node_id.as_bytes();
+    let node_id = node_id.to_string();
+    let process = random_16();
+    let options = Arc::new(convert::options(settings));
+    let mut workers = Vec::new();
+    for ((mailbox, cpu), listeners) in boxes.into_iter().zip(&placement.workers).zip(sockets.drain(..)) {
+        let tickets = Arc::new(Ticketer::new(node, mailbox.core as u16, process));
+        tickets.install(epochs.current.clone(), epochs.previous.clone());
+        let seed = Seed {
+            cpu: *cpu,
+            engine,
+            listeners,
+            options: options.clone(),
+            snapshot: snapshot.clone(),
+            tickets,
+            mailbox,
+            log: logs.core_log(),
+            chosen: chosen.clone(),
+        };
+        let name = format!("core-{}", seed.mailbox.core);
+        let worker = thread::Builder::new().name(name).spawn(move || worker::run(seed));
+        workers.push(worker.map_err(|error| format!("cannot start a thread: {error}"))?);
+    }
+
+    // This thread becomes the control thread.
+    let pinned = core_affinity::set_for_current(core_affinity::CoreId { id: placement.control.cpu() });
+    if !pinned {
+        log::error(Level::Warn, "cannot pin the control thread");
+    }
+    let control = Control {
+        start,
+        publisher,
+        post,
+        inbox,
+        epochs,
+        status,
+        engine: convert::engine_name(engine),
+        chosen: chosen.clone(),
+        logs: logs.clone(),
+        workers,
+        node_id,
+        reading: Reading {
+            options: convert::options,
+            configuration: configuration::read,
+            globals: material::globals,
+            resolving: convert::resolve_settings,
+            log_level: convert::log_level,
+        },
+    };
+    let outcome = control::run(control);
+    logs.close();
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+/// Asks for a ring and gives it back: a refusal is told with its remedy before anything else is started.
+fn check_engine(engine: Engine) -> Result<(), String> {
+    let tried = thread::spawn(move || ring::run(engine, |_| async {})).join();
+    match tried {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(engine_refused(&error)),
+        Err(_) => Err("the engine could not be tried".to_owned()),
+    }
+}
+
+fn engine_refused(error: &io::Error) -> String {
+    let remedy = match error.raw_os_error() {
+        Some(libc::EPERM) => {
+            "sysctl kernel.io_uring_disabled is not 0, or the container's seccomp profile forbids io_uring_setup: \
+             set the sysctl to 0 or allow the calls io_uring_setup, io_uring_enter, io_uring_register"
+        }
+        Some(libc::ENOSYS) => "this kernel has no io_uring: Linux 5.11 or newer is needed",
+        Some(libc::ENOMEM) => "the limit on locked memory is too low: raise RLIMIT_MEMLOCK (ulimit -l)",
+        _ => "see dmesg for the reason",
+    };
+    format!("io_uring cannot be used: {error}\n{remedy}\nor choose the slower mode: engine = epoll")
+}
+
+type Sockets = Vec<Vec<(worker::ListenOn, std::net::TcpListener)>>;
+
+/// Opens every core's sockets. A group may be joined by any process of this user, so the address is first bound alone:
+/// another gateway on it is an error, not a silent sharer.
+fn listen(on: &[worker::ListenOn], cpus: &[usize], steer: bool) -> Result<Sockets, String> {
+    for on in on.iter().filter(|on| on.address.port() != 0) {
+        probe(on).map_err(|error| format!("proxy_listen: cannot bind {}: {error}", on.address))?;
+    }
+    cpus.iter()
+        .map(|cpu| {
+            on.iter()
+                .map(|on| {
+                    let socket = worker::listen(on, (steer && cpus.len() > 1).then_some(*cpu));
+                    Ok((on.clone(), socket.map_err(|error| format!("proxy_listen: cannot bind {}: {error}", on.address))?))
+                })
+                .collect()
+        })
+        .collect()
+}
+
+fn probe(on: &worker::ListenOn) -> io::Result<()> {
+    use socket2::{Domain, Socket, Type};
+    let domain = if on.address.is_ipv6() { Domain::IPV6 } else { Domain::IPV4 };
+    let socket = Socket::new(domain, Type::STREAM, None)?;
+    // TIME_WAIT of an earlier run is no hindrance.
+    socket.set_reuse_address(true)?;
+    if on.address.is_ipv6() {
+        socket.set_only_v6(on.ipv6only.unwrap_or(true))?;
+    }
+    socket.bind(&on.address.into())
+}
+
+fn bind_status(settings: &Settings) -> Result<Vec<std::net::TcpListener>, String> {
+    let mut listeners = Vec::new();
+    for listen in &settings.status_listen {
+        let told = |error: io::Error| format!("status_listen: cannot bind {}: {error}", listen.addr);
+        if listen.ssl {
+            return Err(format!("status_listen: {} asks for ssl, which this listener does not serve yet", listen.addr));
+        }
+        let listener = std::net::TcpListener::bind(listen.addr).map_err(told)?;
+        listener.set_nonblocking(true).map_err(told)?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+/// This node's id, kept in the prefix (`kong.id`, as Kong does).
+fn node_id(prefix: &std::path::Path) -> uuid::Uuid {
+    let path = prefix.join("kong.id");
+    let kept = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+    kept.unwrap_or_else(|| {
+        let id = uuid::Uuid::new_v4();
+        if let Err(error) = std::fs::write(&path, id.to_string()) {
+            log::error(Level::Warn, format_args!("{}: {error}; the node id will differ next time", path.display()));
+        }
+        id
+    })
+}
+
+fn first_epochs() -> Epochs {
+    Epochs { current: EpochSecret { number: 1, secret: random_secret() }, previous: None }
+}
+
+fn random_16() -> [u8; 16] {
+    *uuid::Uuid::new_v4().as_bytes()
+}

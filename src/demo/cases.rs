@@ -4,7 +4,7 @@ use super::client::{Answer, Client, Outcome, Request};
 use super::gateway::Gateway;
 use super::pki::{Pair, Pki};
 use super::table::Row;
-use super::upstream::{NO_CERTIFICATE, Upstream};
+use super::upstream::Upstream;
 
 pub(super) struct Part<'a> {
     pub heading: &'static str,

@@ -23,7 +23,6 @@ use config::Ports;
 use folder::Folder;
 use gateway::Gateway;
 use pki::Pki;
-use std::fmt::Display;
 use std::fs;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener};
@@ -219,10 +218,10 @@ fn refused_io_uring(out: &mut dyn Write) -> bool {
     }
     let probe = || ring::run(ring::Engine::IoUring, |_| async {});
     // A ring belongs to the thread that makes it.
-    let why: &dyn Display = match &thread::spawn(probe).join() {
+    let why = match thread::spawn(probe).join() {
         Ok(Ok(())) => return false,
-        Ok(Err(why)) => why,
-        Err(_) => &"the attempt panicked",
+        Ok(Err(why)) => why.to_string(),
+        Err(_) => "the attempt panicked".to_owned(),
     };
     say(
         out,

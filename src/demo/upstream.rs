@@ -144,7 +144,7 @@ impl Shared {
 }
 
 /// Why a peer without one is sent away.
-pub(super) const NO_CERTIFICATE: &str = "no certificate";
+const NO_CERTIFICATE: &str = "no certificate";
 
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     const PAUSE: Duration = Duration::from_millis(50);

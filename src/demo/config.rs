@@ -207,6 +207,7 @@ mod tests {
     use super::super::pki::Pki;
     use super::*;
     use crate::declarative::{Options, Secret, parse};
+    use crate::entity::Kind;
     use crate::settings::Settings;
     use crate::settings::io::Invocation;
     use std::fs;
@@ -236,11 +237,16 @@ mod tests {
         let loaded = parse(&declarative(&PORTS), &options).unwrap_or_else(|why| panic!("{why:?}"));
         let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
         assert!(warnings.is_empty(), "{warnings:?}");
-        assert_eq!(loaded.config.services.len(), 4);
-        assert_eq!(loaded.config.routes.len(), 6);
-        assert_eq!(loaded.config.certificates.len(), 3);
-        assert_eq!(loaded.config.consumers.len(), 2);
-        assert_eq!(loaded.config.plugins.len(), 3);
+        for (kind, count) in [
+            (Kind::Services, 4),
+            (Kind::Routes, 6),
+            (Kind::Certificates, 3),
+            (Kind::CaCertificates, 2),
+            (Kind::Consumers, 2),
+            (Kind::Plugins, 3),
+        ] {
+            assert_eq!(loaded.config.table(kind).count(), count, "{kind:?}");
+        }
     }
 
     #[test]

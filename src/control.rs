@@ -2,7 +2,7 @@
 
 use crate::cli::Start;
 use crate::mailbox::{Answer, Down, Epochs, Inbox, Post, Up};
-use crate::proxy::options::Options;
+use crate::options::Options;
 use crate::publish::{self, Configuration, Facts, Publisher};
 use crate::resolve::{ResolveSettings, Resolver};
 use crate::settings::{Loaded, Settings};

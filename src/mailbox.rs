@@ -4,7 +4,7 @@
 //! snapshot a core has let go. Log records have a channel of their own (`telemetry::log`).
 
 use crate::ring::{Bell, Doorbell, doorbell};
-use crate::proxy::options::Options;
+use crate::options::Options;
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::CoreMetrics;
 use crate::tls::tickets::EpochSecret;

@@ -3,7 +3,7 @@
 use crate::entity::{Config, Kind, rows};
 use crate::limits;
 use crate::mailbox::{Down, Post};
-use crate::proxy::options::Options;
+use crate::options::Options;
 use crate::snapshot::tls_glue::{self, Tls};
 use crate::snapshot::{Globals, Snapshot};
 use crate::telemetry::metrics::CertificateExpiry;

@@ -4,7 +4,7 @@ use crate::limits;
 use crate::mailbox::{Mailbox, Up};
 use crate::proxy::connection::{self, Accepted};
 use crate::proxy::core::{Core, CoreMailbox, Parts};
-use crate::proxy::options::Options;
+use crate::options::Options;
 use crate::ring::{self, Driver, Engine, Guarded, Listener};
 use crate::snapshot::Snapshot;
 use crate::telemetry::access::Level;

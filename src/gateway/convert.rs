@@ -1,7 +1,7 @@
 //! Settings in the forms that the data plane and the control side use. No file is read here.
 
-use crate::proxy::error_body::Format;
-use crate::proxy::options::{Network, Options, RealIp, ResponseFields};
+use crate::http1::error_body::Format;
+use crate::options::{Network, Options, RealIp, ResponseFields};
 use crate::resolve::{HostsFile, Order, ResolveSettings};
 use crate::ring::Engine;
 use crate::settings::{self, Settings};

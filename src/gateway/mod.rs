@@ -25,6 +25,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 
+/// The process-wide default of the TLS library: the first thing a process does.
+pub fn install_crypto() {
+    provider::install_default(provider::Mode::Auto);
+}
+
 /// Runs the gateway in the foreground until it has drained.
 pub fn start(start: Start) -> ExitCode {
     match run(start) {

@@ -4,7 +4,7 @@
 use crate::http1::head::RequestHead;
 use crate::plugin::{self, Admitted, ClientFacts, Verdict};
 use crate::proxy::core::{Core, View};
-use crate::proxy::error_body::Origin;
+use crate::http1::error_body::Origin;
 use crate::proxy::exchange::{Client, Refusal};
 use crate::snapshot::Route;
 use crate::tls::client_auth::{self, Looked};

@@ -9,7 +9,7 @@ use crate::proxy::core::{ConnectionCount, Core, View};
 use crate::proxy::exchange::{Client, Exchange, Refusal, Scratch};
 use crate::proxy::forward::{Buffers, End, Forward};
 use crate::proxy::handshake::{self, Failure};
-use crate::proxy::options::RealIp;
+use crate::options::RealIp;
 use crate::proxy::stream::{Fill, Stream};
 use crate::proxy::{log, proxy_protocol, reply, rewrite};
 use crate::ring::{self, Buffer, ReadEnd, Socket};

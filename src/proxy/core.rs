@@ -3,7 +3,7 @@
 
 use crate::mailbox::{Down, Generation, Mailbox, Outbox, Up};
 use crate::proxy::names::Names;
-use crate::proxy::options::Options;
+use crate::options::Options;
 use crate::proxy::pool::Pool;
 use crate::ring::{self, Driver, Signal};
 use crate::proxy::exchange::Scratch;

@@ -2,7 +2,7 @@
 
 use crate::http1::head::{RequestHead, ResponseHead};
 use crate::proxy::connection::Accepted;
-use crate::proxy::error_body::{Origin, message_for};
+use crate::http1::error_body::{Origin, message_for};
 use crate::router;
 use crate::tls::client_auth::ClientChain;
 use crate::tls::identity::Identity;

@@ -4,7 +4,7 @@ use crate::http1::encode;
 use crate::http1::fields::Name;
 use crate::http1::head::{Method, RequestHead};
 use crate::proxy::core::Core;
-use crate::proxy::error_body;
+use crate::http1::error_body;
 use crate::proxy::exchange::{Exchange, Refusal};
 use crate::proxy::stream::Stream;
 

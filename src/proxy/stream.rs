@@ -251,6 +251,9 @@ impl Stream {
         if pending.is_empty() {
             *pending = Buffer::default();
         }
+        if let Some(tls) = &self.tls {
+            tls.borrow_mut().shrink();
+        }
     }
 
     /// Nothing received waits to be used.

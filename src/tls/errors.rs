@@ -3,8 +3,8 @@
 //! One error type for both sides. It carries the bytes the peer still gets (an alert, if any), the alert's name for
 //! a metric's label and a text for the log. No rustls type leaves through it.
 
-use rustls::{AlertDescription, CertificateError, Error as Tls};
 use super::upstream::UpstreamError;
+use rustls::{AlertDescription, CertificateError, Error as Tls, OtherError};
 use std::fmt;
 
 #[derive(Clone, Debug)]
@@ -67,7 +67,7 @@ impl Error {
             ),
         };
         Self::Protocol(Box::new(Failure {
-            reason: error.to_string().into_boxed_str(),
+            reason: reason(error).into_boxed_str(),
             alert,
             alert_name: alert_name(description),
             received,
@@ -115,6 +115,14 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// rustls shows an error of our own verifier by its `Debug`.
+fn reason(error: &Tls) -> String {
+    match error {
+        Tls::InvalidCertificate(CertificateError::Other(OtherError(own))) => own.to_string(),
+        other => other.to_string(),
+    }
+}
 
 /// A fatal alert in a record without protection (RFC 8446 §5.1, §6).
 fn alert_record(description: AlertDescription) -> [u8; 7] {

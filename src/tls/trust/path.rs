@@ -138,7 +138,7 @@ fn explain(
     match reason {
         Reason::Expired if leaf.not_after >= now => Reason::CaExpired,
         Reason::NotYetValid if leaf.not_before <= now => Reason::CaNotYetValid,
-        Reason::UnknownIssuer if leaf.self_issued() => Reason::SelfSigned,
+        Reason::UnknownIssuer | Reason::BadSignature if leaf.self_issued() => Reason::SelfSigned,
         Reason::UnknownIssuer if !rules.partial => {
             let ends_at_a_listed_one = issuer_names(leaf, intermediates)
                 .any(|issuer| cas.named(issuer).any(|(_, ca)| !ca.facts.self_issued()));
@@ -179,7 +179,7 @@ impl<'a> Intermediates<'a> {
             ders: Vec::new(),
             facts: Vec::new(),
         };
-        for der in sent.iter().take(limits::CLIENT_CERTIFICATES_PARSED_MAX) {
+        for der in sent.iter().take(limits::CHAIN_CERTIFICATES_PARSED_MAX) {
             if chosen.ders.len() == rules.sent {
                 break;
             }

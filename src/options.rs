@@ -1,6 +1,6 @@
 //! What the data plane needs of the settings, in the form it uses: fixed from start to stop.
 
-use crate::proxy::error_body::Format;
+use crate::http1::error_body::Format;
 use std::net::IpAddr;
 use std::time::Duration;
 

@@ -80,11 +80,11 @@ impl Client {
         socket.set_read_timeout(Some(WAIT))?;
         socket.set_write_timeout(Some(WAIT))?;
         socket.set_nodelay(true)?;
+        let pair = request
+            .pair
+            .map(|pair| ClientPair::from_pem(&pair.certificate_pem, &pair.key_pem).map(Arc::new));
         let identity = UpstreamTls::new(UpstreamSpec {
-            client: request.pair.map(|pair| {
-                let chain = vec![pair.certificate_der.clone()];
-                Arc::new(ClientPair::new(chain, pair.key_der.clone()))
-            }),
+            client: pair.transpose().map_err(std::io::Error::other)?,
             verify: true,
             depth: 0,
             roots: Some(Arc::clone(&self.roots)),
@@ -95,7 +95,7 @@ impl Client {
         });
         // A new one each time: nothing resumes, each row is a full handshake.
         let session = CoreUpstream::new(&self.provider)
-            .session(&identity, request.name)
+            .connect(&identity, request.name)
             .map_err(std::io::Error::other)?;
         let mut stream = Stream::client(socket, session)?;
         let shown = stream.session().peer_leaf().map(Identity::parse);

@@ -47,9 +47,7 @@ pub(super) struct Pair {
     /// Stem of the file names.
     pub name: &'static str,
     pub certificate_pem: String,
-    pub certificate_der: Vec<u8>,
     pub key_pem: String,
-    pub key_der: Vec<u8>,
 }
 
 impl Pki {
@@ -188,9 +186,7 @@ impl Authority {
         Ok(Pair {
             name,
             certificate_pem: certificate.pem(),
-            certificate_der: certificate.der().to_vec(),
             key_pem: key.serialize_pem(),
-            key_der: key.serialize_der(),
         })
     }
 }
@@ -250,7 +246,8 @@ mod tests {
             (&pki.gateway, false, ""),
             (&pki.api, false, ""),
         ] {
-            let chain = ClientChain::new(vec![pair.certificate_der.clone()]);
+            let leaf = pem(&pair.certificate_pem);
+            let chain = ClientChain::new(vec![leaf]);
             let verdict = judge(&chain, &trust, NOW, &mut Work::default());
             match verdict {
                 Verdict::Trusted(client) => {
@@ -260,6 +257,13 @@ mod tests {
                 Verdict::Refused(reason) => assert!(!trusted, "{}: {reason}", pair.name),
             }
         }
+    }
+
+    fn pem(text: &str) -> Vec<u8> {
+        use rustls_pki_types::pem::PemObject as _;
+        rustls_pki_types::CertificateDer::from_pem_slice(text.as_bytes())
+            .unwrap()
+            .to_vec()
     }
 
     #[test]

@@ -358,8 +358,8 @@ impl StatusSource for Shared {
             datastore_reachable: true,
             snapshot_number: facts.number,
             certificates: facts.certificates.clone(),
-            now: SystemTime::now(),
-            started: self.started,
+            now: unix_s(SystemTime::now()),
+            started: unix_s(self.started),
             memory: process::memory(),
             log_dropped: stats.dropped_lines,
             log_write_errors: stats.write_errors,
@@ -381,6 +381,10 @@ impl StatusSource for Shared {
     fn configuration_hash(&self) -> Option<String> {
         Some(self.facts.lock().unwrap_or_else(PoisonError::into_inner).hash.clone())
     }
+}
+
+fn unix_s(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 enum Asked {

@@ -275,7 +275,5 @@ pub const SELF_TEST_MS: u64 = 2000;
 pub const ACCEPT_BACK_OFF_MS: u64 = 50;
 /// At a drain's deadline, the moment tasks get to end (ms).
 pub const ABORT_MS: u64 = 20;
-/// Certificates whose expiry is shown as a metric: those that expire first.
-pub const METRIC_CERTIFICATES_MAX: usize = 1000;
 /// How long a scrape waits for a busy core's figures (ms); without them that core's last ones are shown.
 pub const SCRAPE_WAIT_MS: u64 = 1000;

@@ -1,7 +1,7 @@
 //! Settings in the forms that the data plane and the control side use. No file is read here.
 
 use crate::http1::error_body::Format;
-use crate::options::{Network, Options, RealIp, ResponseFields};
+use crate::options::{Options, RealIp, ResponseFields};
 use crate::resolve::{HostsFile, Order, ResolveSettings};
 use crate::ring::Engine;
 use crate::settings::{self, Settings};
@@ -36,11 +36,7 @@ pub fn options(settings: &Settings) -> Options {
         connections_max: settings.connections_max as usize,
         handshakes_max: settings.handshakes_in_flight_max as usize,
         client_verdict_grace: settings.client_verdict_grace,
-        trusted: settings
-            .trusted_ips
-            .iter()
-            .map(|block| Network { address: block.address, prefix: block.prefix })
-            .collect(),
+        trusted: settings.trusted_ips.clone(),
         real_ip: match &settings.real_ip_header {
             settings::RealIpHeader::ProxyProtocol => RealIp::ProxyProtocol,
             settings::RealIpHeader::Field(name) if name.eq_ignore_ascii_case("X-Real-IP") => RealIp::XRealIp,

@@ -129,7 +129,7 @@ fn run(start: Start) -> Result<ExitCode, String> {
         },
     };
     let outcome = control::run(control);
-    logs.close();
+    drop(logs);
     outcome.map(|()| ExitCode::SUCCESS)
 }
 

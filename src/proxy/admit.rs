@@ -136,41 +136,6 @@ fn asks_about_request(route: &Route) -> bool {
         || route.consumer_plugins.values().any(|chain| chain.request_termination.is_some())
 }
 
-/// A trusted client as plugins see it. Made once per connection and route: the memo keeps what came of it.
-struct Facts {
-    trusted: Arc<client_auth::Trusted>,
-    san: Vec<String>,
-}
-
-impl Facts {
-    fn of(trusted: Arc<client_auth::Trusted>) -> Self {
-        let san = trusted.identity.alt_names.iter().map(|name| name.text.to_string()).collect();
-        Facts { trusted, san }
-    }
-}
-
-impl ClientFacts for Facts {
-    fn subject_dn(&self) -> &str {
-        &self.trusted.identity.subject_dn
-    }
-
-    fn cn(&self) -> Option<&str> {
-        self.trusted.identity.common_names.first().map(|name| &**name)
-    }
-
-    fn san(&self) -> &[String] {
-        &self.san
-    }
-
-    fn has_san(&self) -> bool {
-        self.trusted.identity.has_san
-    }
-
-    fn path_cas(&self) -> &[Uuid] {
-        &self.trusted.path_cas
-    }
-}
-
 struct Outcome {
     verdict: Verdict,
     admitted: Admitted,
@@ -196,7 +161,7 @@ fn run(core: &Core, view: &View, client: &Client, route: &Route, now: u64, asked
             client_auth::Verdict::Trusted(trusted) => {
                 metrics.client_verdict("trusted");
                 valid_until = valid_until.min(trusted.valid_until);
-                Ok(Arc::new(Facts::of(trusted)) as Arc<dyn ClientFacts>)
+                Ok(trusted as Arc<dyn ClientFacts>)
             }
             client_auth::Verdict::Refused(reason) => {
                 metrics.client_verdict(reason.text());

@@ -298,7 +298,7 @@ enum HeadEnd {
 
 /// Reads until the head is whole, within one deadline for all of it, and copies it out of the stream's buffer.
 async fn read_head(core: &Rc<Core>, stream: &Stream, scratch: &mut Scratch) -> Result<(), HeadEnd> {
-    let options = &core.options;
+    let options = &core.options();
     let limits = HeadLimits {
         head_size_max: options.head_size_max,
         field_count_max: options.field_count_max,
@@ -361,7 +361,7 @@ fn bad_path(error: &router::path::PathError) -> Refusal {
 
 /// The client's address and scheme as trusted proxies in front report them (KONG.md §3.6).
 fn real_ip(core: &Core, client: &Client, exchange: &RefCell<Exchange>, head: &head::RequestHead, raw: &[u8]) {
-    let options = &core.options;
+    let options = &core.options();
     let mut exchange = exchange.borrow_mut();
     if options.real_ip == RealIp::ProxyProtocol {
         exchange.client_ip = client.peer.ip();

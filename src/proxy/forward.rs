@@ -375,7 +375,7 @@ impl Forward<'_> {
         if mover.done() {
             return Ok(());
         }
-        let options = &self.core.options;
+        let options = &self.core.options();
         let bounds = Bounds {
             read_timeout: options.body_timeout,
             rate_min: options.body_min_rate,

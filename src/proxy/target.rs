@@ -63,7 +63,7 @@ async fn handshake(
     tls: &Arc<UpstreamTls>,
     deadline: Instant,
 ) -> Result<Stream, TargetError> {
-    let session = core.upstream_tls.borrow_mut().session(tls, name);
+    let session = core.upstream_tls.borrow_mut().connect(tls, name);
     let mut session = session.map_err(|error| TargetError::Tls(error.to_string()))?;
     let mut pending = Buffer::default();
     loop {

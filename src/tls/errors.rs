@@ -3,7 +3,6 @@
 //! One error type for both sides. It carries the bytes the peer still gets (an alert, if any), the alert's name for
 //! a metric's label and a text for the log. No rustls type leaves through it.
 
-use super::upstream::UpstreamError;
 use rustls::{AlertDescription, CertificateError, Error as Tls, OtherError};
 use std::fmt;
 
@@ -72,17 +71,6 @@ impl Error {
             alert_name: alert_name(description),
             received,
         }))
-    }
-
-    /// As `protocol`, towards an upstream: what our own verifier refused is said in its words.
-    pub(crate) fn upstream(error: &Tls, alert: Vec<u8>) -> Self {
-        let mut refused = Self::protocol(error, alert);
-        if let Self::Protocol(failure) = &mut refused
-            && !failure.received
-        {
-            failure.reason = UpstreamError::from_handshake(error).to_string().into_boxed_str();
-        }
-        refused
     }
 
     /// A refusal of ours made before the connection has keys: the alert goes out in clear text.

@@ -448,10 +448,7 @@ impl Session {
     fn failed(&mut self, error: &rustls::Error) -> Error {
         let mut pending = Vec::new();
         self.take_output(&mut pending);
-        match &self.connection {
-            Connection::Server(_) => Error::protocol(error, pending),
-            Connection::Client(_) => Error::upstream(error, pending),
-        }
+        Error::protocol(error, pending)
     }
 }
 

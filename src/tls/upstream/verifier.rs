@@ -48,7 +48,7 @@ impl VerifyPath {
         .map_err(|reason| UpstreamError::Verify { reason })?;
         let matches = EndEntityCert::try_from(leaf)
             .and_then(|leaf| leaf.verify_is_valid_for_subject_name(name));
-        matches.map_err(|why| match Reason::from(&why) {
+        matches.map_err(|why| match Reason::of(&why) {
             Reason::NameMismatch => UpstreamError::NameMismatch {
                 name: name.to_str().into_owned(),
             },
@@ -66,7 +66,8 @@ impl ServerCertVerifier for VerifyPath {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.verify(end_entity, intermediates, server_name, now.as_secs())?;
+        self.verify(end_entity, intermediates, server_name, now.as_secs())
+            .map_err(carried)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -134,9 +135,7 @@ impl ServerCertVerifier for HandshakeOnly {
     }
 }
 
-/// Carried through rustls' error: `Session` logs it by its `Display`.
-impl From<UpstreamError> for Error {
-    fn from(refusal: UpstreamError) -> Error {
-        Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(refusal))))
-    }
+/// Through rustls' error: `Session` logs it by its `Display`.
+fn carried(refusal: UpstreamError) -> Error {
+    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(refusal))))
 }

@@ -56,7 +56,10 @@ pub struct Reading {
 /// # Errors
 /// The gateway could not come up, or a core ended that nobody asked to end.
 pub fn run(control: Control) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, live(control))
 }
@@ -78,8 +81,20 @@ struct Shared {
 }
 
 async fn live(control: Control) -> Result<(), String> {
-    let Control { start, publisher, post, inbox, mut epochs, status, engine, chosen, logs, mut workers, node_id, reading } =
-        control;
+    let Control {
+        start,
+        publisher,
+        post,
+        inbox,
+        mut epochs,
+        status,
+        engine,
+        chosen,
+        logs,
+        mut workers,
+        node_id,
+        reading,
+    } = control;
     let cores = post.cores();
     let shared = Arc::new(Shared {
         post,
@@ -94,11 +109,17 @@ async fn live(control: Control) -> Result<(), String> {
         chosen,
         started: SystemTime::now(),
     });
-    let mut signals = Signals::listen().map_err(|error| format!("cannot listen to signals: {error}"))?;
+    let mut signals =
+        Signals::listen().map_err(|error| format!("cannot listen to signals: {error}"))?;
     let resolver = resolver(&(reading.resolving)(&start.loaded.settings))?;
     let (events_sender, mut events) = mpsc::unbounded_channel();
     let names = Arc::new(Mutex::new(resolver));
-    tokio::task::spawn_local(listen_to_cores(inbox, shared.clone(), names.clone(), events_sender));
+    tokio::task::spawn_local(listen_to_cores(
+        inbox,
+        shared.clone(),
+        names.clone(),
+        events_sender,
+    ));
 
     // Cores first: the status listener answers only when they accept.
     let mut ready = 0;
@@ -116,13 +137,25 @@ async fn live(control: Control) -> Result<(), String> {
         }
     }
     for listener in status {
-        let listener = tokio::net::TcpListener::from_std(listener).map_err(|error| format!("status_listen: {error}"))?;
+        let listener = tokio::net::TcpListener::from_std(listener)
+            .map_err(|error| format!("status_listen: {error}"))?;
         tokio::task::spawn_local(status::serve(listener, shared.clone()));
     }
     log::error(Level::Notice, format_args!("{cores} cores are ready"));
 
-    let mut reloading = Reloading { start, publisher: Some(publisher), reading };
-    let mut epoch = tokio::time::interval(reloading.start.loaded.settings.ticket_epoch().max(Duration::from_secs(1)));
+    let mut reloading = Reloading {
+        start,
+        publisher: Some(publisher),
+        reading,
+    };
+    let mut epoch = tokio::time::interval(
+        reloading
+            .start
+            .loaded
+            .settings
+            .ticket_epoch()
+            .max(Duration::from_secs(1)),
+    );
     epoch.tick().await;
     let mut watch = tokio::time::interval(Duration::from_secs(1));
     loop {
@@ -146,7 +179,14 @@ async fn live(control: Control) -> Result<(), String> {
             }
         }
     }
-    drain(&shared, &mut signals, &mut events, workers, reloading.start.loaded.settings.drain_timeout).await
+    drain(
+        &shared,
+        &mut signals,
+        &mut events,
+        workers,
+        reloading.start.loaded.settings.drain_timeout,
+    )
+    .await
 }
 
 /// Stops accepting, lets exchanges end, and gives up at the deadline or at a second signal.
@@ -158,7 +198,10 @@ async fn drain(
     timeout: Duration,
 ) -> Result<(), String> {
     shared.draining.store(true, Ordering::Release);
-    log::error(Level::Notice, format_args!("draining for at most {} s", timeout.as_secs()));
+    log::error(
+        Level::Notice,
+        format_args!("draining for at most {} s", timeout.as_secs()),
+    );
     let mut deadline = Instant::now() + timeout;
     shared.post.broadcast(|| Down::Drain { deadline });
     let mut drained = 0;
@@ -182,7 +225,13 @@ async fn drain(
         tokio::time::sleep(Duration::from_millis(10)).await;
         waited += 1;
     }
-    log::error(Level::Notice, format_args!("drained, {drained} of {} cores in time", shared.post.cores()));
+    log::error(
+        Level::Notice,
+        format_args!(
+            "drained, {drained} of {} cores in time",
+            shared.post.cores()
+        ),
+    );
     Ok(())
 }
 
@@ -198,7 +247,9 @@ async fn listen_to_cores(
     names: Arc<Mutex<Arc<Resolver>>>,
     events: mpsc::UnboundedSender<Event>,
 ) {
-    let Ok(mut bell) = tokio::net::UnixStream::from_std(inbox.bell) else { return };
+    let Ok(mut bell) = tokio::net::UnixStream::from_std(inbox.bell) else {
+        return;
+    };
     let mut bytes = [0u8; 256];
     loop {
         while let Ok(message) = inbox.up.try_recv() {
@@ -209,14 +260,20 @@ async fn listen_to_cores(
                     tokio::task::spawn_local(async move {
                         let found = resolver.resolve(&name).await;
                         let answer = Answer {
-                            addresses: found.addresses.iter().map(|address| (address.ip, address.port)).collect(),
+                            addresses: found
+                                .addresses
+                                .iter()
+                                .map(|address| (address.ip, address.port))
+                                .collect(),
                             expires: Instant::now() + Duration::from_secs(found.expires_after_s),
                             error: found.error.map(|error| error.to_string().into()),
                         };
                         if let (Some(error), true) = (&answer.error, answer.addresses.is_empty()) {
                             log::error(Level::Warn, format_args!("name {name}: {error}"));
                         }
-                        shared.post.send(core, Down::Resolved(name, Arc::new(answer)));
+                        shared
+                            .post
+                            .send(core, Down::Resolved(name, Arc::new(answer)));
                     });
                 }
                 // Old snapshots die with their last reference; the gauge of lag is in the core's own figures.
@@ -233,7 +290,9 @@ async fn listen_to_cores(
 }
 
 fn resolver(settings: &ResolveSettings) -> Result<Arc<Resolver>, String> {
-    Resolver::new(settings.clone()).map(Arc::new).map_err(|error| error.to_string())
+    Resolver::new(settings.clone())
+        .map(Arc::new)
+        .map_err(|error| error.to_string())
 }
 
 /// A reload: the settings are read again, then certificate files and the configuration. Only when all of it is sound
@@ -247,7 +306,9 @@ struct Reloading {
 impl Reloading {
     async fn reload(&mut self, shared: &Arc<Shared>, names: &Mutex<Arc<Resolver>>) {
         log::error(Level::Notice, "reloading");
-        let Some(mut publisher) = self.publisher.take() else { return };
+        let Some(mut publisher) = self.publisher.take() else {
+            return;
+        };
         let invocation = self.start.invocation.clone();
         let (reading, chosen) = (self.reading, shared.chosen.clone());
         let prepared = tokio::task::spawn_blocking(move || {
@@ -256,37 +317,62 @@ impl Reloading {
         })
         .await;
         let Ok((mut publisher, prepared)) = prepared else {
-            log::error(Level::Crit, "a reload ended in a panic; the old configuration serves on and cannot be reloaded");
+            log::error(
+                Level::Crit,
+                "a reload ended in a panic; the old configuration serves on and cannot be reloaded",
+            );
             return;
         };
         match prepared {
             Ok((loaded, snapshot)) => {
-                for warning in loaded.warnings.iter().map(ToString::to_string).chain(publisher.take_warnings()) {
+                for warning in loaded
+                    .warnings
+                    .iter()
+                    .map(ToString::to_string)
+                    .chain(publisher.take_warnings())
+                {
                     log::error(Level::Warn, warning);
                 }
                 for name in settings::restart_needed(&self.start.loaded, &loaded) {
-                    log::error(Level::Warn, format_args!("{name} has changed and takes effect after a restart"));
+                    log::error(
+                        Level::Warn,
+                        format_args!("{name} has changed and takes effect after a restart"),
+                    );
                 }
                 let options = Arc::new((reading.options)(&loaded.settings));
                 for core in publish::broadcast(&shared.post, &snapshot, &options) {
-                    log::error(Level::Crit, format_args!("core {core} did not take the new configuration"));
+                    log::error(
+                        Level::Crit,
+                        format_args!("core {core} did not take the new configuration"),
+                    );
                 }
                 match resolver(&(reading.resolving)(&loaded.settings)) {
-                    Ok(resolver) => *names.lock().unwrap_or_else(PoisonError::into_inner) = resolver,
-                    Err(error) => log::error(Level::Error, format_args!("dns: {error}; the old resolver serves on")),
+                    Ok(resolver) => {
+                        *names.lock().unwrap_or_else(PoisonError::into_inner) = resolver
+                    }
+                    Err(error) => log::error(
+                        Level::Error,
+                        format_args!("dns: {error}; the old resolver serves on"),
+                    ),
                 }
                 shared.logs.set_level((reading.log_level)(&loaded.settings));
                 *shared.facts.lock().unwrap_or_else(PoisonError::into_inner) = publisher.facts();
                 shared.reloads_ok.fetch_add(1, Ordering::Relaxed);
                 self.start.loaded = loaded;
-                log::error(Level::Notice, format_args!("configuration {} is live", snapshot.number));
+                log::error(
+                    Level::Notice,
+                    format_args!("configuration {} is live", snapshot.number),
+                );
             }
             Err(errors) => {
                 shared.reloads_refused.fetch_add(1, Ordering::Relaxed);
                 for error in &errors {
                     log::error(Level::Error, format_args!("reload refused: {error}"));
                 }
-                log::error(Level::Error, "reload refused; the old configuration serves on");
+                log::error(
+                    Level::Error,
+                    "reload refused; the old configuration serves on",
+                );
             }
         }
         self.publisher = Some(publisher);
@@ -301,7 +387,9 @@ fn prepare(
     reading: Reading,
     chosen: &Chosen,
 ) -> Result<Prepared, Vec<String>> {
-    let loaded = invocation.load().map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    let loaded = invocation
+        .load()
+        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     let globals = (reading.globals)(&loaded.settings, chosen)
         .map_err(|errors| errors.lines().map(str::to_owned).collect::<Vec<_>>());
     let configuration = (reading.configuration)(&loaded.settings);
@@ -334,7 +422,9 @@ impl StatusSource for Shared {
                     missing -= 1;
                     fresh.push(reply);
                 }
-                Err(crossbeam::channel::TryRecvError::Empty) => tokio::time::sleep(Duration::from_millis(1)).await,
+                Err(crossbeam::channel::TryRecvError::Empty) => {
+                    tokio::time::sleep(Duration::from_millis(1)).await
+                }
                 Err(crossbeam::channel::TryRecvError::Disconnected) => break,
             }
         }
@@ -372,19 +462,31 @@ impl StatusSource for Shared {
         if self.draining.load(Ordering::Acquire) {
             return Err("draining".to_owned());
         }
-        if self.facts.lock().unwrap_or_else(PoisonError::into_inner).empty {
+        if self
+            .facts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .empty
+        {
             return Err("no configuration available (empty configuration present)".to_owned());
         }
         Ok(())
     }
 
     fn configuration_hash(&self) -> Option<String> {
-        Some(self.facts.lock().unwrap_or_else(PoisonError::into_inner).hash.clone())
+        Some(
+            self.facts
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .hash
+                .clone(),
+        )
     }
 }
 
 fn unix_s(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 enum Asked {

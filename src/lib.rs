@@ -16,8 +16,8 @@ pub mod snapshot;
 // ── cellar ──
 pub mod ring;
 // ── what both planes tell of themselves, and what crosses between them ──
-pub mod telemetry;
 pub mod mailbox;
+pub mod telemetry;
 // ── data plane ──
 pub mod proxy;
 pub mod worker;

@@ -10,7 +10,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // With two crypto libraries linked, whatever relies on a default would panic without one (RUNTIME.md §0.3).
     gateway::install_crypto();
-    cli::run(&Hooks { start: gateway::start, demo, check_file: gateway::check_file })
+    cli::run(&Hooks {
+        start: gateway::start,
+        demo,
+        check_file: gateway::check_file,
+    })
 }
 
 fn demo(_: cli::Demo) -> ExitCode {

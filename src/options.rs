@@ -69,6 +69,9 @@ impl Options {
     }
 
     pub fn mapped_port(&self, port: u16) -> u16 {
-        self.port_maps.iter().find(|(listener, _)| *listener == port).map_or(port, |(_, mapped)| *mapped)
+        self.port_maps
+            .iter()
+            .find(|(listener, _)| *listener == port)
+            .map_or(port, |(_, mapped)| *mapped)
     }
 }

@@ -44,7 +44,12 @@ impl Publisher {
     pub fn new(globals: Globals<Tls>) -> Self {
         Publisher {
             globals,
-            tls: Tls { upstream_versions: Versions { tls12: true, tls13: true } },
+            tls: Tls {
+                upstream_versions: Versions {
+                    tls12: true,
+                    tls13: true,
+                },
+            },
             current: None,
             warnings: Vec::new(),
             facts: Facts::default(),
@@ -74,12 +79,19 @@ impl Publisher {
     pub fn compile(&mut self, configuration: &Configuration) -> Result<Arc<Snapshot>, Vec<String>> {
         let config = &configuration.config;
         let number = self.number + 1;
-        let compiled = tls_glue::compile(&self.tls, config, &self.globals, self.current.as_deref(), number);
-        let (snapshot, warnings) =
-            compiled.map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let compiled = tls_glue::compile(
+            &self.tls,
+            config,
+            &self.globals,
+            self.current.as_deref(),
+            number,
+        );
+        let (snapshot, warnings) = compiled
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         self.number = number;
         self.warnings = configuration.warnings.clone();
-        self.warnings.extend(warnings.iter().map(ToString::to_string));
+        self.warnings
+            .extend(warnings.iter().map(ToString::to_string));
         self.facts = facts(config, number);
         let snapshot = Arc::new(snapshot);
         self.current = Some(snapshot.clone());
@@ -99,30 +111,52 @@ impl Publisher {
 /// Makes a snapshot the one that every core uses from its next handshake and request head on.
 /// Returns the cores whose mailbox was full: they are stuck, and serve the old one.
 pub fn broadcast(post: &Post, snapshot: &Arc<Snapshot>, options: &Arc<Options>) -> Vec<usize> {
-    post.broadcast(|| Down::Publish { snapshot: snapshot.clone(), options: options.clone() })
+    post.broadcast(|| Down::Publish {
+        snapshot: snapshot.clone(),
+        options: options.clone(),
+    })
 }
 
 fn facts(config: &Config, number: u64) -> Facts {
-    let empty = config.tables.values().all(std::collections::BTreeMap::is_empty);
+    let empty = config
+        .tables
+        .values()
+        .all(std::collections::BTreeMap::is_empty);
     let hash = if empty {
         "0".repeat(32)
     } else {
         let text = crate::declarative::dump(config).to_string();
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
-        digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+        digest
+            .as_ref()
+            .iter()
+            .take(16)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     };
     let mut certificates = Vec::new();
-    for row in config.rows::<rows::Certificate>(Kind::Certificates).flatten() {
+    for row in config
+        .rows::<rows::Certificate>(Kind::Certificates)
+        .flatten()
+    {
         for pem in std::iter::once(&row.cert).chain(&row.cert_alt) {
             certificates.extend(expiry("certificate", row.id, pem));
         }
     }
-    for row in config.rows::<rows::CaCertificate>(Kind::CaCertificates).flatten() {
+    for row in config
+        .rows::<rows::CaCertificate>(Kind::CaCertificates)
+        .flatten()
+    {
         certificates.extend(expiry("ca_certificate", row.id, &row.cert));
     }
     certificates.sort_by_key(|certificate| certificate.not_after);
     certificates.truncate(limits::METRIC_CERTIFICATES_MAX);
-    Facts { number, empty, hash, certificates }
+    Facts {
+        number,
+        empty,
+        hash,
+        certificates,
+    }
 }
 
 fn expiry(kind: &'static str, id: uuid::Uuid, pem: &str) -> Option<CertificateExpiry> {

@@ -39,14 +39,20 @@ pub fn options(settings: &Settings) -> Options {
         trusted: settings.trusted_ips.clone(),
         real_ip: match &settings.real_ip_header {
             settings::RealIpHeader::ProxyProtocol => RealIp::ProxyProtocol,
-            settings::RealIpHeader::Field(name) if name.eq_ignore_ascii_case("X-Real-IP") => RealIp::XRealIp,
+            settings::RealIpHeader::Field(name) if name.eq_ignore_ascii_case("X-Real-IP") => {
+                RealIp::XRealIp
+            }
             settings::RealIpHeader::Field(name) if name.eq_ignore_ascii_case("X-Forwarded-For") => {
                 RealIp::XForwardedFor
             }
             settings::RealIpHeader::Field(name) => RealIp::Other(name.clone()),
         },
         real_ip_recursive: settings.real_ip_recursive,
-        port_maps: settings.port_maps.iter().map(|map| (map.listening, map.public)).collect(),
+        port_maps: settings
+            .port_maps
+            .iter()
+            .map(|map| (map.listening, map.public))
+            .collect(),
         headers: ResponseFields {
             server: headers.server,
             via: headers.via,
@@ -87,7 +93,11 @@ pub fn server_settings(settings: &Settings, chosen: &Chosen) -> ServerSettings {
                 settings::TlsVersion::Tls13 => Version::Tls13,
             })
             .collect(),
-        suites: settings.ssl_ciphers.iter().map(|suite| suite.id()).collect(),
+        suites: settings
+            .ssl_ciphers
+            .iter()
+            .map(|suite| suite.id())
+            .collect(),
         groups: settings.ssl_groups.iter().map(|group| group.id()).collect(),
         prefer_server_order: settings.ssl_prefer_server_ciphers,
         session_tickets: settings.ssl_session_tickets,
@@ -104,13 +114,19 @@ pub fn listen_on(settings: &Settings) -> Vec<ListenOn> {
             address: listen.addr,
             tls: listen.ssl,
             proxy_protocol: listen.proxy_protocol,
-            backlog: listen.backlog.map_or(BACKLOG, |backlog| i32::try_from(backlog).unwrap_or(i32::MAX)),
+            backlog: listen.backlog.map_or(BACKLOG, |backlog| {
+                i32::try_from(backlog).unwrap_or(i32::MAX)
+            }),
             ipv6only: listen.ipv6only,
             deferred: listen.deferred,
             keepalive: match listen.so_keepalive {
                 None | Some(settings::KeepAlive::Off) => None,
                 Some(settings::KeepAlive::On) => Some(Keepalive::default()),
-                Some(settings::KeepAlive::Tuned { idle, interval, count }) => Some(Keepalive {
+                Some(settings::KeepAlive::Tuned {
+                    idle,
+                    interval,
+                    count,
+                }) => Some(Keepalive {
                     idle_s: idle.map(whole_seconds),
                     interval_s: interval.map(whole_seconds),
                     count,

@@ -60,14 +60,35 @@ fn run(start: Start) -> Result<ExitCode, String> {
     let globals = material::globals(settings, &chosen)?;
     let configuration = configuration::read(settings).map_err(|errors| errors.join("\n"))?;
     let mut publisher = Publisher::new(globals);
-    let snapshot = publisher.compile(&configuration).map_err(|problems| problems.join("\n"))?;
+    let snapshot = publisher
+        .compile(&configuration)
+        .map_err(|problems| problems.join("\n"))?;
 
-    let logs = Arc::new(Logs::open(&convert::log_targets(settings)).map_err(|error| error.to_string())?);
+    let logs =
+        Arc::new(Logs::open(&convert::log_targets(settings)).map_err(|error| error.to_string())?);
     logs.install();
-    log::error(Level::Notice, format_args!("sallyport {} starts, {placement}", env!("CARGO_PKG_VERSION")));
-    log::error(Level::Notice, format_args!("crypto provider {}: {}", chosen.name, chosen.why));
-    log::error(Level::Notice, format_args!("{descriptors} open files are allowed"));
-    for warning in start.loaded.warnings.iter().map(ToString::to_string).chain(publisher.take_warnings()) {
+    log::error(
+        Level::Notice,
+        format_args!(
+            "sallyport {} starts, {placement}",
+            env!("CARGO_PKG_VERSION")
+        ),
+    );
+    log::error(
+        Level::Notice,
+        format_args!("crypto provider {}: {}", chosen.name, chosen.why),
+    );
+    log::error(
+        Level::Notice,
+        format_args!("{descriptors} open files are allowed"),
+    );
+    for warning in start
+        .loaded
+        .warnings
+        .iter()
+        .map(ToString::to_string)
+        .chain(publisher.take_warnings())
+    {
         log::error(Level::Warn, warning);
     }
 
@@ -76,7 +97,8 @@ fn run(start: Start) -> Result<ExitCode, String> {
     let mut sockets = listen(&on, &placement.workers, steer)?;
     let status = bind_status(settings)?;
 
-    let (post, boxes, inbox) = mailbox::mailboxes(placement.workers.len()).map_err(|error| error.to_string())?;
+    let (post, boxes, inbox) =
+        mailbox::mailboxes(placement.workers.len()).map_err(|error| error.to_string())?;
     let epochs = first_epochs();
     let node_id = node_id(&settings.prefix);
     let node = *node_id.as_bytes();
@@ -84,7 +106,11 @@ fn run(start: Start) -> Result<ExitCode, String> {
     let process = random_16();
     let options = Arc::new(convert::options(settings));
     let mut workers = Vec::new();
-    for ((mailbox, cpu), listeners) in boxes.into_iter().zip(&placement.workers).zip(sockets.drain(..)) {
+    for ((mailbox, cpu), listeners) in boxes
+        .into_iter()
+        .zip(&placement.workers)
+        .zip(sockets.drain(..))
+    {
         let tickets = Arc::new(Ticketer::new(node, mailbox.core as u16, process));
         tickets.install(epochs.current.clone(), epochs.previous.clone());
         let seed = Seed {
@@ -99,12 +125,16 @@ fn run(start: Start) -> Result<ExitCode, String> {
             chosen: chosen.clone(),
         };
         let name = format!("core-{}", seed.mailbox.core);
-        let worker = thread::Builder::new().name(name).spawn(move || worker::run(seed));
+        let worker = thread::Builder::new()
+            .name(name)
+            .spawn(move || worker::run(seed));
         workers.push(worker.map_err(|error| format!("cannot start a thread: {error}"))?);
     }
 
     // This thread becomes the control thread.
-    let pinned = core_affinity::set_for_current(core_affinity::CoreId { id: placement.control.cpu() });
+    let pinned = core_affinity::set_for_current(core_affinity::CoreId {
+        id: placement.control.cpu(),
+    });
     if !pinned {
         log::error(Level::Warn, "cannot pin the control thread");
     }
@@ -150,7 +180,9 @@ fn engine_refused(error: &io::Error) -> String {
              set the sysctl to 0 or allow the calls io_uring_setup, io_uring_enter, io_uring_register"
         }
         Some(libc::ENOSYS) => "this kernel has no io_uring: Linux 5.11 or newer is needed",
-        Some(libc::ENOMEM) => "the limit on locked memory is too low: raise RLIMIT_MEMLOCK (ulimit -l)",
+        Some(libc::ENOMEM) => {
+            "the limit on locked memory is too low: raise RLIMIT_MEMLOCK (ulimit -l)"
+        }
         _ => "see dmesg for the reason",
     };
     format!("io_uring cannot be used: {error}\n{remedy}\nor choose the slower mode: engine = epoll")
@@ -169,7 +201,12 @@ fn listen(on: &[worker::ListenOn], cpus: &[usize], steer: bool) -> Result<Socket
             on.iter()
                 .map(|on| {
                     let socket = worker::listen(on, (steer && cpus.len() > 1).then_some(*cpu));
-                    Ok((on.clone(), socket.map_err(|error| format!("proxy_listen: cannot bind {}: {error}", on.address))?))
+                    Ok((
+                        on.clone(),
+                        socket.map_err(|error| {
+                            format!("proxy_listen: cannot bind {}: {error}", on.address)
+                        })?,
+                    ))
                 })
                 .collect()
         })
@@ -178,7 +215,11 @@ fn listen(on: &[worker::ListenOn], cpus: &[usize], steer: bool) -> Result<Socket
 
 fn probe(on: &worker::ListenOn) -> io::Result<()> {
     use socket2::{Domain, Socket, Type};
-    let domain = if on.address.is_ipv6() { Domain::IPV6 } else { Domain::IPV4 };
+    let domain = if on.address.is_ipv6() {
+        Domain::IPV6
+    } else {
+        Domain::IPV4
+    };
     let socket = Socket::new(domain, Type::STREAM, None)?;
     // TIME_WAIT of an earlier run is no hindrance.
     socket.set_reuse_address(true)?;
@@ -191,9 +232,13 @@ fn probe(on: &worker::ListenOn) -> io::Result<()> {
 fn bind_status(settings: &Settings) -> Result<Vec<std::net::TcpListener>, String> {
     let mut listeners = Vec::new();
     for listen in &settings.status_listen {
-        let told = |error: io::Error| format!("status_listen: cannot bind {}: {error}", listen.addr);
+        let told =
+            |error: io::Error| format!("status_listen: cannot bind {}: {error}", listen.addr);
         if listen.ssl {
-            return Err(format!("status_listen: {} asks for ssl, which this listener does not serve yet", listen.addr));
+            return Err(format!(
+                "status_listen: {} asks for ssl, which this listener does not serve yet",
+                listen.addr
+            ));
         }
         let listener = std::net::TcpListener::bind(listen.addr).map_err(told)?;
         listener.set_nonblocking(true).map_err(told)?;
@@ -205,18 +250,32 @@ fn bind_status(settings: &Settings) -> Result<Vec<std::net::TcpListener>, String
 /// This node's id, kept in the prefix (`kong.id`, as Kong does).
 fn node_id(prefix: &std::path::Path) -> uuid::Uuid {
     let path = prefix.join("kong.id");
-    let kept = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+    let kept = std::fs::read_to_string(&path)
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
     kept.unwrap_or_else(|| {
         let id = uuid::Uuid::new_v4();
         if let Err(error) = std::fs::write(&path, id.to_string()) {
-            log::error(Level::Warn, format_args!("{}: {error}; the node id will differ next time", path.display()));
+            log::error(
+                Level::Warn,
+                format_args!(
+                    "{}: {error}; the node id will differ next time",
+                    path.display()
+                ),
+            );
         }
         id
     })
 }
 
 fn first_epochs() -> Epochs {
-    Epochs { current: EpochSecret { number: 1, secret: random_secret() }, previous: None }
+    Epochs {
+        current: EpochSecret {
+            number: 1,
+            secret: random_secret(),
+        },
+        previous: None,
+    }
 }
 
 fn random_16() -> [u8; 16] {

@@ -2,11 +2,11 @@
 //! a counter no other core touches.
 
 use crate::mailbox::{Down, Generation, Mailbox, Outbox, Up};
-use crate::proxy::names::Names;
 use crate::options::Options;
+use crate::proxy::exchange::Scratch;
+use crate::proxy::names::Names;
 use crate::proxy::pool::Pool;
 use crate::ring::{self, Driver, Signal};
-use crate::proxy::exchange::Scratch;
 use crate::snapshot::{Route, Snapshot};
 use crate::telemetry::log::CoreLog;
 use crate::telemetry::metrics::CoreMetrics;
@@ -37,13 +37,22 @@ pub struct View {
 impl View {
     fn new(snapshot: Arc<Snapshot>, tickets: &Arc<Ticketer>) -> Rc<Self> {
         let server = CoreServer::new(snapshot.server.clone(), tickets.clone());
-        Rc::new(View { snapshot, server, by_id: OnceCell::new() })
+        Rc::new(View {
+            snapshot,
+            server,
+            by_id: OnceCell::new(),
+        })
     }
 
     pub fn route(&self, id: Uuid) -> Option<&Arc<Route>> {
         let routes = &self.snapshot.routes;
-        let by_id =
-            self.by_id.get_or_init(|| routes.iter().enumerate().map(|(at, route)| (route.id, at)).collect());
+        let by_id = self.by_id.get_or_init(|| {
+            routes
+                .iter()
+                .enumerate()
+                .map(|(at, route)| (route.id, at))
+                .collect()
+        });
         routes.get(*by_id.get(&id)?)
     }
 }
@@ -60,7 +69,8 @@ impl ScratchPool {
     /// Keeps it for the next request unless one long message has made it large.
     pub fn give(&self, scratch: Box<Scratch>) {
         let mut kept = self.0.borrow_mut();
-        if kept.len() < limits::SCRATCH_KEPT && scratch.out.capacity() <= limits::SCRATCH_SIZE_KEPT {
+        if kept.len() < limits::SCRATCH_KEPT && scratch.out.capacity() <= limits::SCRATCH_SIZE_KEPT
+        {
             kept.push(scratch);
         }
     }
@@ -100,7 +110,15 @@ pub struct Core {
 
 impl Core {
     pub fn new(parts: Parts) -> Rc<Self> {
-        let Parts { driver, options, snapshot, tickets, mailbox, log, chosen } = parts;
+        let Parts {
+            driver,
+            options,
+            snapshot,
+            tickets,
+            mailbox,
+            log,
+            chosen,
+        } = parts;
         let seed = ahash::RandomState::new();
         Rc::new(Core {
             index: mailbox.core,
@@ -115,7 +133,11 @@ impl Core {
             log: RefCell::new(log),
             verdicts: RefCell::new(VerdictCache::new()),
             upstream_tls: RefCell::new(CoreUpstream::new(&chosen)),
-            pool: Pool::new(options.pool_size, options.pool_requests_max, options.pool_idle_timeout),
+            pool: Pool::new(
+                options.pool_size,
+                options.pool_requests_max,
+                options.pool_idle_timeout,
+            ),
             names: Names::default(),
             scratch: ScratchPool::default(),
             buffers: ring::Pool::new(limits::BUFFER_SIZE, limits::BUFFERS_KEPT),
@@ -148,7 +170,9 @@ impl Core {
         while let Ok(message) = self.down.try_recv() {
             match message {
                 Down::Publish { snapshot, options } => self.switch(snapshot, &options),
-                Down::Tickets(epochs) => self.tickets.install(epochs.current.clone(), epochs.previous.clone()),
+                Down::Tickets(epochs) => self
+                    .tickets
+                    .install(epochs.current.clone(), epochs.previous.clone()),
                 Down::Resolved(name, answer) => self.names.answered(&name, &answer),
                 Down::Scrape(reply) => {
                     let _ = reply.try_send((self.index, Box::new(self.metrics.borrow().clone())));
@@ -170,13 +194,22 @@ impl Core {
             .filter_map(|route| route.service.as_ref()?.tls.as_ref()?.as_ref().ok())
             .map(|tls| tls.fingerprint)
             .collect();
-        self.pool.bound(options.pool_size, options.pool_requests_max, options.pool_idle_timeout);
+        self.pool.bound(
+            options.pool_size,
+            options.pool_requests_max,
+            options.pool_idle_timeout,
+        );
         *self.options.borrow_mut() = Rc::new(options.clone());
         self.pool.keep_only(&live);
-        self.upstream_tls.borrow_mut().gc(|fingerprint| live.contains(fingerprint));
+        self.upstream_tls
+            .borrow_mut()
+            .gc(|fingerprint| live.contains(fingerprint));
         *self.view.borrow_mut() = View::new(snapshot, &self.tickets);
         self.metrics.borrow_mut().snapshot(number);
-        self.up.send(Up::Holds { core: self.index, number });
+        self.up.send(Up::Holds {
+            core: self.index,
+            number,
+        });
     }
 
     /// The settings in force.
@@ -186,7 +219,9 @@ impl Core {
 
     /// Unix seconds, for certificates' dates.
     pub fn now(&self) -> u64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs())
     }
 
     /// 32 lower-case hex characters: 64 random bits of this process, and a counter mixed by a keyed hash.
@@ -196,7 +231,11 @@ impl Core {
         let low = self.id_seed.hash_one((self.index, count));
         let mut id = [0u8; 32];
         for (index, byte) in id.iter_mut().enumerate() {
-            let word = if index < 16 { prefix ^ low.rotate_left(32) } else { low };
+            let word = if index < 16 {
+                prefix ^ low.rotate_left(32)
+            } else {
+                low
+            };
             let nibble = (word >> (60 - 4 * (index % 16))) & 0xf;
             *byte = b"0123456789abcdef"[nibble as usize];
         }
@@ -225,8 +264,22 @@ pub struct CoreMailbox {
 
 impl CoreMailbox {
     pub fn open(mailbox: Mailbox) -> (Self, ring::Doorbell) {
-        let Mailbox { core, down, doorbell, up, generation } = mailbox;
-        (CoreMailbox { core, down, up, generation }, doorbell)
+        let Mailbox {
+            core,
+            down,
+            doorbell,
+            up,
+            generation,
+        } = mailbox;
+        (
+            CoreMailbox {
+                core,
+                down,
+                up,
+                generation,
+            },
+            doorbell,
+        )
     }
 }
 

@@ -29,7 +29,11 @@ pub enum Failure {
 
 impl Failure {
     fn gone(sni: &Option<Arc<str>>, reason: impl Into<String>) -> Self {
-        Failure::Tls { sni: sni.clone(), alert: "none", reason: reason.into() }
+        Failure::Tls {
+            sni: sni.clone(),
+            alert: "none",
+            reason: reason.into(),
+        }
     }
 }
 
@@ -113,8 +117,13 @@ async fn read(
         ReadEnd::Data(_) => Ok(buffer),
         ReadEnd::Eof if silent => Err(Failure::Silent),
         ReadEnd::Failed(_) if silent => Err(Failure::Silent),
-        ReadEnd::Eof => Err(Failure::gone(sni, "the client closed the connection during the handshake")),
-        ReadEnd::TimedOut | ReadEnd::Cancelled => Err(Failure::gone(sni, "the handshake timed out")),
+        ReadEnd::Eof => Err(Failure::gone(
+            sni,
+            "the client closed the connection during the handshake",
+        )),
+        ReadEnd::TimedOut | ReadEnd::Cancelled => {
+            Err(Failure::gone(sni, "the handshake timed out"))
+        }
         ReadEnd::Failed(error) => Err(Failure::gone(sni, error.to_string())),
     }
 }
@@ -130,17 +139,35 @@ async fn send(
     if out.is_empty() {
         return Ok(());
     }
-    match socket.write_all(Buffer::from_vec(out), Some(deadline)).await.0 {
+    match socket
+        .write_all(Buffer::from_vec(out), Some(deadline))
+        .await
+        .0
+    {
         ReadEnd::Data(_) => Ok(()),
         ReadEnd::Failed(error) => Err(Failure::gone(sni, error.to_string())),
-        _ => Err(Failure::gone(sni, "the client did not take the handshake's bytes")),
+        _ => Err(Failure::gone(
+            sni,
+            "the client did not take the handshake's bytes",
+        )),
     }
 }
 
 /// Sends the alert and says why.
-async fn refuse(socket: &Socket, deadline: Instant, sni: &Option<Arc<str>>, error: tls::Error) -> Failure {
+async fn refuse(
+    socket: &Socket,
+    deadline: Instant,
+    sni: &Option<Arc<str>>,
+    error: tls::Error,
+) -> Failure {
     if !error.alert().is_empty() {
-        let _ = socket.write_all(Buffer::from_vec(error.alert().to_vec()), Some(deadline)).await;
+        let _ = socket
+            .write_all(Buffer::from_vec(error.alert().to_vec()), Some(deadline))
+            .await;
     }
-    Failure::Tls { sni: sni.clone(), alert: error.alert_name(), reason: error.to_string() }
+    Failure::Tls {
+        sni: sni.clone(),
+        alert: error.alert_name(),
+        reason: error.to_string(),
+    }
 }

@@ -41,7 +41,8 @@ pub struct Addresses {
 impl Addresses {
     pub fn iter(&self) -> impl Iterator<Item = (IpAddr, Option<u16>)> + '_ {
         let count = self.all.len();
-        (0..count.min(limits::ADDRESSES_MAX)).filter_map(move |step| self.all.get((self.first + step) % count).copied())
+        (0..count.min(limits::ADDRESSES_MAX))
+            .filter_map(move |step| self.all.get((self.first + step) % count).copied())
     }
 }
 
@@ -96,17 +97,27 @@ pub async fn resolve(core: &Core, name: &Arc<str>) -> Result<Addresses, Unresolv
                 if answer.addresses.is_empty() {
                     return Poll::Ready(Err(Unresolved("no address".into())));
                 }
-                return Poll::Ready(Ok(Addresses { all: answer.addresses.clone(), first }));
+                return Poll::Ready(Ok(Addresses {
+                    all: answer.addresses.clone(),
+                    first,
+                }));
             }
         }
         if !entry.asked {
-            if !core.up.send(Up::Resolve { core: core.index, name: name.clone() }) {
+            if !core.up.send(Up::Resolve {
+                core: core.index,
+                name: name.clone(),
+            }) {
                 return Poll::Ready(Err(Unresolved("too many look-ups wait".into())));
             }
             entry.asked = true;
         }
         asked_here = true;
-        if entry.waiting.iter().all(|waker| !waker.will_wake(context.waker())) {
+        if entry
+            .waiting
+            .iter()
+            .all(|waker| !waker.will_wake(context.waker()))
+        {
             entry.waiting.push(context.waker().clone());
         }
         Poll::Pending

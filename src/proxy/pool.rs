@@ -30,7 +30,11 @@ struct OwnedKey {
 
 impl OwnedKey {
     fn borrow(&self) -> Key<'_> {
-        Key { address: self.address, name: &self.name, tls: self.tls }
+        Key {
+            address: self.address,
+            name: &self.name,
+            tls: self.tls,
+        }
     }
 }
 
@@ -90,7 +94,11 @@ impl Pool {
     pub fn take(&self, key: &Key, mut stale: impl FnMut()) -> Option<Upstream> {
         let mut idle = self.idle.borrow_mut();
         let shelf = idle.get_mut(key)?;
-        while let Some(Idle { mut upstream, since }) = shelf.pop() {
+        while let Some(Idle {
+            mut upstream,
+            since,
+        }) = shelf.pop()
+        {
             self.count.set(self.count.get() - 1);
             if since.elapsed() < self.idle_timeout.get() && upstream.stream.still_idle() {
                 upstream.reused = true;
@@ -103,17 +111,25 @@ impl Pool {
 
     /// Keeps a connection whose exchange ended cleanly, or drops it at the bounds.
     pub fn put(&self, key: &Key, upstream: Upstream) {
-        if upstream.requests >= self.requests_max.get() || self.count.get() >= limits::POOL_IDLE_MAX {
+        if upstream.requests >= self.requests_max.get() || self.count.get() >= limits::POOL_IDLE_MAX
+        {
             return;
         }
         let mut idle = self.idle.borrow_mut();
-        let entry = Idle { upstream, since: Instant::now() };
+        let entry = Idle {
+            upstream,
+            since: Instant::now(),
+        };
         match idle.get_mut(key) {
             Some(shelf) if shelf.len() >= self.size_max.get() => return,
             Some(shelf) => shelf.push(entry),
             None if self.size_max.get() == 0 => return,
             None => {
-                let owned = OwnedKey { address: key.address, name: key.name.into(), tls: key.tls };
+                let owned = OwnedKey {
+                    address: key.address,
+                    name: key.name.into(),
+                    tls: key.tls,
+                };
                 idle.insert(owned, vec![entry]);
             }
         }

@@ -1,10 +1,10 @@
 //! Responses the gateway makes itself (KONG.md §3.5, §3.7).
 
 use crate::http1::encode;
+use crate::http1::error_body;
 use crate::http1::fields::Name;
 use crate::http1::head::{Method, RequestHead};
 use crate::proxy::core::Core;
-use crate::http1::error_body;
 use crate::proxy::exchange::{Exchange, Refusal};
 use crate::proxy::stream::Stream;
 
@@ -45,7 +45,11 @@ pub fn put_refusal(
     if !content_type.is_empty() {
         encode::field(&mut out, b"Content-Type", content_type.as_bytes());
     }
-    encode::field(&mut out, b"Connection", if close { b"close" } else { b"keep-alive" });
+    encode::field(
+        &mut out,
+        b"Connection",
+        if close { b"close" } else { b"keep-alive" },
+    );
     encode::field_number(&mut out, b"Content-Length", body.len() as u64);
     for (name, value) in &refusal.fields {
         encode::field(&mut out, name.as_bytes(), value);

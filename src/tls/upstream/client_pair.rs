@@ -20,12 +20,18 @@ impl ClientPair {
     /// # Errors
     /// As [`KeyPair::from_pem`]. Whether the two belong together is seen by [`ClientPair::check`].
     pub fn from_pem(certificate: &str, key: &str) -> Result<ClientPair, KeyError> {
-        Ok(ClientPair::shared(Arc::new(KeyPair::from_pem(certificate, key)?)))
+        Ok(ClientPair::shared(Arc::new(KeyPair::from_pem(
+            certificate,
+            key,
+        )?)))
     }
 
     /// A pair the gateway has for other uses too: its key is built once, whoever shows it.
     pub fn shared(pair: Arc<KeyPair>) -> ClientPair {
-        ClientPair { chain_digest: *pair.chain_digest(), pair }
+        ClientPair {
+            chain_digest: *pair.chain_digest(),
+            pair,
+        }
     }
 
     /// Builds the signing key if no one has, and compares it with the leaf's public key.

@@ -86,7 +86,7 @@ impl Client {
         let identity = UpstreamTls::new(UpstreamSpec {
             client: pair.transpose().map_err(std::io::Error::other)?,
             verify: true,
-            depth: 0,
+            depth: 1,
             roots: Some(Arc::clone(&self.roots)),
             versions: Versions {
                 tls12: true,

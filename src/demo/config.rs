@@ -122,7 +122,7 @@ services:
 # ── Use cases 3 and 4: the gateway's certificate to the upstream, and its trust in it ──
 - name: orders
   url: https://{UPSTREAM_NAME}:{upstream}
-  # Shown when the upstream asks for a certificate, which this one does.
+  # Shown when the upstream asks for a certificate, which this one does. The whole chain is sent.
   client_certificate: {gateway}
   # The upstream's certificate must lead to this authority and be for {UPSTREAM_NAME}.
   tls_verify: true

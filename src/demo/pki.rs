@@ -39,6 +39,8 @@ pub(super) struct Authority {
     pub name: &'static str,
     pub pem: String,
     pub der: Vec<u8>,
+    /// What its end entities send along: itself, unless it is a root.
+    sent: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -46,6 +48,7 @@ pub(super) struct Authority {
 pub(super) struct Pair {
     /// Stem of the file names.
     pub name: &'static str,
+    /// The chain, leaf first, without the root.
     pub certificate_pem: String,
     pub key_pem: String,
 }
@@ -53,13 +56,16 @@ pub(super) struct Pair {
 impl Pki {
     /// `now`: unix seconds.
     pub fn make(now: u64) -> Result<Pki, rcgen::Error> {
-        let servers_ca = Authority::make("servers-ca", "Demo CA of servers", now)?;
-        let clients_ca = Authority::make("clients-ca", "Demo CA of clients", now)?;
-        let strangers_ca = Authority::make("strangers-ca", "Demo CA of strangers", now)?;
-        let upstreams_ca = Authority::make("upstreams-ca", "Demo CA of upstreams", now)?;
-        let gateways_ca = Authority::make("gateways-ca", "Demo CA of gateways", now)?;
+        let servers_ca = Authority::root("servers-ca", "Demo root of servers", now)?;
+        let clients_ca = Authority::root("clients-ca", "Demo CA of clients", now)?;
+        let strangers_ca = Authority::root("strangers-ca", "Demo CA of strangers", now)?;
+        let upstreams_ca = Authority::root("upstreams-ca", "Demo CA of upstreams", now)?;
+        let gateways_ca = Authority::root("gateways-ca", "Demo root of gateways", now)?;
+        // What the gateway shows, to either side, leads to a root over one intermediate certificate that it sends.
+        let servers = servers_ca.intermediate("Demo CA of servers", now)?;
+        let gateways = gateways_ca.intermediate("Demo CA of gateways", now)?;
         let server = |name, common_name, dns: &[&str]| {
-            servers_ca.issue(name, common_name, &names(dns)?, Purpose::Server, now)
+            servers.issue(name, common_name, &names(dns)?, Purpose::Server, now)
         };
         let client = |name, common_name, email: &[SanType]| {
             clients_ca.issue(name, common_name, email, Purpose::Client, now)
@@ -84,13 +90,7 @@ impl Pki {
                 Purpose::Server,
                 now,
             )?,
-            gateway: gateways_ca.issue(
-                "gateway",
-                "gateway.demo.test",
-                &[],
-                Purpose::Client,
-                now,
-            )?,
+            gateway: gateways.issue("gateway", "gateway", &[], Purpose::Client, now)?,
             servers_ca,
             clients_ca,
             strangers_ca,
@@ -136,7 +136,7 @@ impl Pki {
     }
 }
 
-pub(super) const ORGANIZATION: &str = "Sallyport demo";
+pub(super) const ORGANIZATION: &str = "Demo";
 pub(super) const UPSTREAM_NAME: &str = "upstream.demo.test";
 pub(super) const CAROLS_ADDRESS: &str = "carol@clients.demo.test";
 
@@ -151,16 +151,29 @@ enum Purpose {
 }
 
 impl Authority {
-    fn make(name: &'static str, common_name: &str, now: u64) -> Result<Authority, rcgen::Error> {
-        let mut params = params(common_name, now);
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    fn root(name: &'static str, common_name: &str, now: u64) -> Result<Authority, rcgen::Error> {
+        let params = ca_params(common_name, BasicConstraints::Unconstrained, now);
         let key = KeyPair::generate()?;
         let certificate = params.self_signed(&key)?;
         Ok(Authority {
             name,
             pem: certificate.pem(),
             der: certificate.der().to_vec(),
+            sent: String::new(),
+            issuer: Issuer::new(params, key),
+        })
+    }
+
+    fn intermediate(&self, common_name: &str, now: u64) -> Result<Authority, rcgen::Error> {
+        let mut params = ca_params(common_name, BasicConstraints::Constrained(0), now);
+        params.use_authority_key_identifier_extension = true;
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        Ok(Authority {
+            name: self.name,
+            pem: certificate.pem(),
+            der: certificate.der().to_vec(),
+            sent: certificate.pem(),
             issuer: Issuer::new(params, key),
         })
     }
@@ -185,10 +198,17 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer)?;
         Ok(Pair {
             name,
-            certificate_pem: certificate.pem(),
+            certificate_pem: certificate.pem() + &self.sent,
             key_pem: key.serialize_pem(),
         })
     }
+}
+
+fn ca_params(common_name: &str, constraints: BasicConstraints, now: u64) -> CertificateParams {
+    let mut params = params(common_name, now);
+    params.is_ca = IsCa::Ca(constraints);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
 }
 
 fn params(common_name: &str, now: u64) -> CertificateParams {
@@ -239,9 +259,9 @@ mod tests {
         let anchors = vec![(Uuid::nil(), pki.clients_ca.der.clone())];
         let trust = TrustSet::build(anchors, Options::default()).unwrap();
         for (pair, trusted, subject) in [
-            (&pki.alice, true, "CN=alice,O=Sallyport demo"),
-            (&pki.bob, true, "CN=bob,O=Sallyport demo"),
-            (&pki.carol, true, "CN=Carol,O=Sallyport demo"),
+            (&pki.alice, true, "CN=alice,O=Demo"),
+            (&pki.bob, true, "CN=bob,O=Demo"),
+            (&pki.carol, true, "CN=Carol,O=Demo"),
             (&pki.stranger, false, ""),
             (&pki.gateway, false, ""),
             (&pki.api, false, ""),

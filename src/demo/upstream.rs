@@ -242,10 +242,7 @@ mod tests {
             match outcome {
                 Outcome::Answer(answer) if refusal.is_none() => {
                     let told = |name| answer.told(&[name]).unwrap();
-                    assert_eq!(
-                        told("client_certificate"),
-                        "CN=gateway.demo.test,O=Sallyport demo"
-                    );
+                    assert_eq!(told("client_certificate"), "CN=gateway,O=Demo");
                     assert_eq!(told("sni"), "upstream.demo.test");
                     assert_eq!(
                         answer.told(&["headers", "x-consumer-username"]).unwrap(),

@@ -158,7 +158,9 @@ services:
         revocation_check_mode: SKIP
 
 # The same upstream, each time with one thing wrong. All of these answer 502; the error log says why.
+# By default each would be tried five times more.
 - name: no-certificate
+  retries: 0
   url: https://{UPSTREAM_NAME}:{upstream}
   tls_verify: true
   ca_certificates: [{upstreams_ca}]
@@ -168,6 +170,7 @@ services:
     hosts: [api.demo.test]
     paths: [/no-certificate]
 - name: wrong-name
+  retries: 0
   # Leads to the same address, and the upstream's certificate is not for it.
   url: https://{WRONG_NAME}:{upstream}
   client_certificate: {gateway}
@@ -179,6 +182,7 @@ services:
     hosts: [api.demo.test]
     paths: [/wrong-name]
 - name: wrong-authority
+  retries: 0
   url: https://{UPSTREAM_NAME}:{upstream}
   client_certificate: {gateway}
   tls_verify: true

@@ -97,7 +97,8 @@ fn show(demo: &Demo, out: &mut dyn Write) -> Result<bool, String> {
     }
     if !demo.once {
         say(out, format_args!("\nTo repeat them:\n"));
-        say(out, format_args!("  cd {}", folder.path().display()));
+        let path = shell_word(&folder.path().display().to_string());
+        say(out, format_args!("  cd {path}"));
         let cases = parts.iter().flat_map(|part| &part.cases);
         for command in cases.filter_map(|case| case.curl(ports.proxy)) {
             say(out, format_args!("  {command}"));
@@ -230,6 +231,15 @@ fn refused_io_uring(out: &mut dyn Write) -> bool {
     true
 }
 
+/// As a shell takes it for one word.
+fn shell_word(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte);
+    match text.bytes().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
 /// A closed pipe ends nothing: the exit code still tells.
 fn say(out: &mut dyn Write, text: std::fmt::Arguments<'_>) {
     let _ = writeln!(out, "{text}");
@@ -240,4 +250,20 @@ fn say(out: &mut dyn Write, text: std::fmt::Arguments<'_>) {
 fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_any_name_is_one_word() {
+        for (text, want) in [
+            ("/tmp/sallyport-demo-1", "/tmp/sallyport-demo-1"),
+            ("/tmp/a b", "'/tmp/a b'"),
+            ("/tmp/it's", r"'/tmp/it'\''s'"),
+        ] {
+            assert_eq!(shell_word(text), want);
+        }
+    }
 }

@@ -59,6 +59,7 @@ impl View {
 
 /// Memory for requests, lent to one exchange at a time.
 #[derive(Default)]
+#[allow(clippy::vec_box)] // lent out as boxes: moving one moves a pointer, not a kilobyte
 pub struct ScratchPool(RefCell<Vec<Box<Scratch>>>);
 
 impl ScratchPool {

@@ -48,7 +48,7 @@ pub async fn accept(core: &Rc<Core>, socket: Socket, first: Buffer) -> Result<St
     let sni = loop {
         if !input.is_empty() {
             match acceptor.feed(input.filled()) {
-                Ok(HelloState::Ready(hello)) => break hello.sni.map(Arc::from),
+                Ok(HelloState::Ready(hello)) => break hello.sni,
                 Ok(HelloState::NeedMore) if total > limits::CLIENT_HELLO_SIZE_MAX => {
                     return Err(Failure::gone(&None, "ClientHello is too large"));
                 }
@@ -73,7 +73,8 @@ pub async fn accept(core: &Rc<Core>, socket: Socket, first: Buffer) -> Result<St
     };
     let mut pending = Buffer::default();
     loop {
-        if !(session.may_hold_output() && !session.handshaking()) {
+        // Session tickets wait for the first response.
+        if session.handshaking() || !session.may_hold_output() {
             send(&socket, &mut session, deadline, &sni).await?;
         }
         if !session.handshaking() {

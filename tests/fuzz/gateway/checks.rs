@@ -53,9 +53,6 @@ pub fn certificate(der: &[u8]) -> bool {
             assert!(vouched, "a forged leaf is trusted");
         }
     }
-    if trusted(vec![LEAF.to_vec(), der.to_vec()], root()) {
-        assert!(vouched, "a forged intermediate is trusted");
-    }
 
     for allow_partial_chain in [false, true] {
         let listed = vec![(Uuid::from_u128(2), der.to_vec())];

@@ -202,9 +202,13 @@ fn with_free_ports(readme: &str) -> String {
         .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
         .collect();
     let mut readme = readme.to_owned();
-    for (port, listener) in PORTS.iter().zip(&listeners) {
+    // In two steps: a free port may hold the digits of another.
+    for (at, port) in PORTS.iter().enumerate() {
+        readme = readme.replace(port, &format!("\u{1}{at}"));
+    }
+    for (at, listener) in listeners.iter().enumerate() {
         let free = listener.local_addr().expect("an address").port();
-        readme = readme.replace(port, &free.to_string());
+        readme = readme.replace(&format!("\u{1}{at}"), &free.to_string());
     }
     readme
 }

@@ -128,7 +128,15 @@ fn run(folder: &Path, steps: &[Step]) -> Vec<String> {
         .to_owned();
     path.push(":");
     path.push(std::env::var_os("PATH").unwrap_or_default());
-    let status = Command::new("timeout")
+    let mut shell = Command::new("timeout");
+    // The reader's environment says nothing of settings.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("KONG_") || text.starts_with("SALLYPORT_") {
+            shell.env_remove(&name);
+        }
+    }
+    let status = shell
         .args([SECONDS_MAX, "bash", "main"])
         .current_dir(folder)
         .env("PATH", path)

@@ -52,7 +52,7 @@ pub async fn serve(core: Rc<Core>, socket: Socket, accepted: Accepted) {
 
     // The first handshake.
     let stream = if accepted.tls {
-        match handshake::accept(&core, socket, first).await {
+        match Box::pin(handshake::accept(&core, socket, first)).await {
             Ok(stream) => stream,
             Err(failure) => return log_or_answer(&core, peer, accepted.port, failure).await,
         }
@@ -76,7 +76,8 @@ pub async fn serve(core: Rc<Core>, socket: Socket, accepted: Accepted) {
         }
         client.requests += 1;
         let mut scratch = core.scratch.take();
-        let after = serve_request(&core, &stream, &client, &memo, &mut scratch).await;
+        // Boxed: an idle connection holds nothing of an exchange.
+        let after = Box::pin(serve_request(&core, &stream, &client, &memo, &mut scratch)).await;
         core.scratch.give(scratch);
         match after {
             After::Next => {}

@@ -22,7 +22,7 @@ use monoio::time::Instant;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -311,7 +311,15 @@ impl Forward<'_> {
             None => {
                 let deadline =
                     Instant::now() + Duration::from_millis(self.service.connect_timeout_ms);
-                target::connect(self.core, key.address, key.name, identity.tls, deadline).await
+                // Boxed, as all that is rare here is: its states would make every exchange larger.
+                Box::pin(target::connect(
+                    self.core,
+                    key.address,
+                    key.name,
+                    identity.tls,
+                    deadline,
+                ))
+                .await
             }
         }
     }
@@ -370,15 +378,17 @@ impl Forward<'_> {
                 response,
                 ..
             } = &mut *buffers;
-            let sending = self.send_content(&upstream.stream, &mut content.mover, write_timeout);
-            let receiving = self.receive(
+            // Pinned where they are made: a future that is passed on by value is copied whole.
+            let sending =
+                pin!(self.send_content(&upstream.stream, &mut content.mover, write_timeout));
+            let receiving = pin!(self.receive(
                 exchange,
                 &upstream.stream,
                 response_raw,
                 response,
                 &progress,
-            );
-            let turned = self.verdict_turned(exchange);
+            ));
+            let turned = pin!(self.verdict_turned(exchange));
             race(sending, receiving, turned).await
         };
         let content_done = content.mover.done();
@@ -386,13 +396,13 @@ impl Forward<'_> {
             Raced::Received(Ok(received)) => {
                 if received.tunnel {
                     let watch = self.verdict_turned(exchange);
-                    tunnel::run(
+                    Box::pin(tunnel::run(
                         self.core,
                         self.stream,
                         &upstream.stream,
                         self.service,
                         watch,
-                    )
+                    ))
                     .await;
                     return Attempt::Ended(End::Done { persist: false });
                 }
@@ -842,11 +852,10 @@ enum Raced {
 /// Sends and receives at the same time; the response's end is the exchange's end. The content's future is dropped with it:
 /// the client's connection is then not used again.
 async fn race(
-    sending: impl Future<Output = Result<(), SourceFault>>,
-    receiving: impl Future<Output = Result<Received, Fault>>,
-    turned: impl Future<Output = ()>,
+    mut sending: Pin<&mut impl Future<Output = Result<(), SourceFault>>>,
+    mut receiving: Pin<&mut impl Future<Output = Result<Received, Fault>>>,
+    mut turned: Pin<&mut impl Future<Output = ()>>,
 ) -> Raced {
-    let (mut sending, mut receiving, mut turned) = (pin!(sending), pin!(receiving), pin!(turned));
     let mut sent = false;
     std::future::poll_fn(move |context| {
         if !sent {

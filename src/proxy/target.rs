@@ -56,7 +56,7 @@ pub async fn connect(
         Some(tls) => handshake(core, socket, name, tls, deadline).await?,
     };
     Ok(Upstream {
-        stream,
+        stream: Box::new(stream),
         requests: 0,
         reused: false,
     })

@@ -267,3 +267,9 @@ pub const ACCEPT_BACK_OFF_MS: u64 = 50;
 pub const ABORT_MS: u64 = 20;
 /// How long a scrape waits for a busy core's figures (ms); without them that core's last ones are shown.
 pub const SCRAPE_WAIT_MS: u64 = 1000;
+/// When a drain begins, connections the kernel has already taken are still accepted: until none came for the one time,
+/// and at most for the other (ms).
+pub const ACCEPT_QUIET_MS: u64 = 5;
+pub const ACCEPT_LAST_MS: u64 = 100;
+/// How long a request waits for the addresses of a name (ms): the look-up's own deadline and the way there and back.
+pub const NAME_WAIT_MS: u64 = RESOLVE_DEADLINE_MS + 2000;

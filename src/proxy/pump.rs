@@ -49,6 +49,20 @@ pub struct Bounds {
     pub size_max: u64,
 }
 
+impl Bounds {
+    /// How long the next read may take, after `count` bytes for which the source was waited for `waited` in all.
+    fn patience(&self, count: u64, waited: Duration) -> Duration {
+        match count.checked_div(self.rate_min) {
+            Some(paid_s) => self
+                .read_timeout
+                .saturating_add(Duration::from_secs(paid_s))
+                .saturating_sub(waited)
+                .min(self.read_timeout),
+            None => self.read_timeout,
+        }
+    }
+}
+
 /// Moves the rest of a message's content, a read's worth at a time: a slow reader stops the reading.
 /// With `last` the sink is told close_notify in the same send as the end of the content.
 pub async fn relay(
@@ -59,7 +73,8 @@ pub async fn relay(
     bounds: &Bounds,
     last: bool,
 ) -> Result<(), Broken> {
-    let started = Instant::now();
+    // Time spent waiting for the source alone: a slow sink is not the source's fault.
+    let mut waited = Duration::ZERO;
     let mut out = Vec::new();
     source.bulk(true);
     loop {
@@ -78,11 +93,11 @@ pub async fn relay(
             source.bulk(false);
             return Ok(());
         }
-        let mut deadline = Instant::now() + bounds.read_timeout;
-        if let Some(paid) = mover.count.checked_div(bounds.rate_min) {
-            deadline = deadline.min(started + bounds.read_timeout + Duration::from_secs(paid));
-        }
-        match source.fill(core, Some(deadline)).await {
+        let asked = Instant::now();
+        let patience = bounds.patience(mover.count, waited);
+        let filled = source.fill(core, Some(asked + patience)).await;
+        waited += asked.elapsed();
+        match filled {
             Fill::Data => {}
             Fill::Eof { clean } => {
                 out.clear();
@@ -98,6 +113,24 @@ pub async fn relay(
             Fill::Failed(reason) => return Err(Broken::Source(SourceFault::Failed(reason))),
         }
     }
+}
+
+/// Drops a request's content when all of it has been received, so that the next byte begins a request. False: more of
+/// it is on its way (or it is malformed), and the connection can carry nothing else.
+pub fn pass_over(source: &Stream, framing: Framing) -> bool {
+    let mut mover = Mover::new(framing, Emit::Nothing);
+    let mut nothing = Vec::new();
+    while !mover.done() {
+        let taken = {
+            let plain = source.plain();
+            mover.step(&plain, &mut nothing).unwrap_or(0)
+        };
+        source.consume(taken);
+        if taken == 0 {
+            break;
+        }
+    }
+    mover.done()
 }
 
 /// Moves what has been received already; nothing is sent yet.

@@ -114,15 +114,19 @@ fn forwarding(
             .filter(move |line| line.known == name)
             .map(|line| line.value.of(raw))
     };
-    let trusted = core.options().is_trusted(client.peer.ip());
+    // The socket's own peer is trusted or not, whoever it says stands behind it (nginx's $realip_remote_addr).
+    let trusted = core.options().is_trusted(client.socket_peer.ip());
     let from_trusted = |name: Name| if trusted { values(name).next() } else { None };
 
     out.extend_from_slice(b"X-Forwarded-For: ");
+    // KONG.md §3.6: the hop just taken is appended; alone it is the client's address.
+    let mut hop = exchange.client_ip;
     for value in values(Name::XForwardedFor).filter(|value| !value.is_empty()) {
         out.extend_from_slice(value);
         out.extend_from_slice(b", ");
+        hop = client.socket_peer.ip();
     }
-    address(out, client.peer.ip());
+    address(out, hop);
     out.extend_from_slice(b"\r\n");
     let scheme: &[u8] = if client.tls.is_some() {
         b"https"

@@ -292,3 +292,88 @@ impl Mover {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_source_runs_out_of_patience_and_a_slow_sink_costs_it_nothing() {
+        let bounds = |rate_min| Bounds {
+            read_timeout: Duration::from_secs(10),
+            rate_min,
+            write_timeout: Duration::ZERO,
+            size_max: 0,
+        };
+        let rows = [
+            ("no rate", 0, 1, 100, 10),
+            ("first read", 100, 0, 0, 10),
+            ("nothing came for 4 s", 100, 0, 4, 6),
+            ("200 bytes pay for 2 s", 100, 200, 4, 8),
+            ("never more than one timeout", 100, 1 << 40, 4, 10),
+            ("used up", 100, 100, 50, 0),
+        ];
+        for (case, rate, count, waited_s, expected_s) in rows {
+            assert_eq!(
+                bounds(rate).patience(count, Duration::from_secs(waited_s)),
+                Duration::from_secs(expected_s),
+                "{case}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_mover_takes_its_content_and_not_a_byte_more() {
+        let rows: [(&str, Framing, Emit, &[u8], usize, &[u8]); 4] = [
+            (
+                "9112 §6.2",
+                Framing::Length { remaining: 3 },
+                Emit::Bytes,
+                b"abcGET",
+                3,
+                b"abc",
+            ),
+            (
+                "9112 §7.1",
+                Framing::Chunked,
+                Emit::Chunked,
+                b"3\r\nabc\r\n0\r\n\r\nGET",
+                13,
+                b"3\r\nabc\r\n0\r\n\r\n",
+            ),
+            (
+                "9112 §7.1 to HTTP/1.0",
+                Framing::Chunked,
+                Emit::Bytes,
+                b"3\r\nabc\r\n0\r\n\r\nGET",
+                13,
+                b"abc",
+            ),
+            (
+                "dropped",
+                Framing::Length { remaining: 3 },
+                Emit::Nothing,
+                b"abcGET",
+                3,
+                b"",
+            ),
+        ];
+        for (rule, framing, emit, input, taken, output) in rows {
+            for step in [1, 2, input.len()] {
+                let mut mover = Mover::new(framing, emit);
+                let mut out = Vec::new();
+                let mut at = 0;
+                while !mover.done() && at < input.len() {
+                    let end = (at + step).min(input.len());
+                    at += mover.step(&input[at..end], &mut out).unwrap();
+                }
+                assert!(mover.done(), "{rule}");
+                assert_eq!(at, taken, "{rule}");
+                // In pieces the chunks are others, their content is the same.
+                if step == input.len() || emit != Emit::Chunked {
+                    assert_eq!(out, output, "{rule} by {step}");
+                }
+            }
+        }
+    }
+}

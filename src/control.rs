@@ -156,6 +156,8 @@ async fn live(control: Control) -> Result<(), String> {
             .ticket_epoch()
             .max(Duration::from_secs(1)),
     );
+    // A process that slept must not hand out several epochs at once: the last one's tickets would be void.
+    epoch.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     epoch.tick().await;
     let mut watch = tokio::time::interval(Duration::from_secs(1));
     loop {

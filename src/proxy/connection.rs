@@ -562,7 +562,7 @@ fn real_ip(
 
 /// The last address, or with real_ip_recursive the last that is not itself trusted. What stands before something that
 /// is no address was not written by a trusted proxy.
-fn reported_address(list: &[&[u8]], options: &Options) -> Option<IpAddr> {
+pub(super) fn reported_address(list: &[&[u8]], options: &Options) -> Option<IpAddr> {
     let mut found = None;
     for text in list.iter().rev() {
         let Some(address) = parse_ip(text) else { break };

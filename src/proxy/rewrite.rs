@@ -84,7 +84,9 @@ pub fn request(
                 true
             }
             known => {
-                known.is_identity()
+                // An upstream that folds underscores would read `X_Forwarded_For` beside what we say ourselves.
+                (known == Name::Other && name.contains(&b'_') && is_ours(Name::of_folded(name)))
+                    || known.is_identity()
                     || fields::is_identity(name)
                     || (nominating && fields::connection_nominates(&head.fields, raw, name))
             }
@@ -97,6 +99,24 @@ pub fn request(
         encode::field(out, name.as_bytes(), value.as_bytes());
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// Fields of a request that only the gateway writes.
+fn is_ours(name: Name) -> bool {
+    name.is_hop_by_hop()
+        || matches!(
+            name,
+            Name::Host
+                | Name::ContentLength
+                | Name::XForwardedFor
+                | Name::XForwardedProto
+                | Name::XForwardedHost
+                | Name::XForwardedPort
+                | Name::XForwardedPath
+                | Name::XForwardedPrefix
+                | Name::XRealIp
+                | Name::XKongRequestId
+        )
 }
 
 /// X-Forwarded-*, X-Real-IP, Via, X-Kong-Request-Id.

@@ -402,3 +402,77 @@ fn a_response_longer_than_any_buffer_arrives_whole_through_a_slow_reader() {
         serving.join().unwrap();
     }
 }
+
+#[test]
+fn an_address_is_taken_from_what_trusted_proxies_wrote() {
+    let rows: [(&str, bool, &[&[u8]], Option<&str>); 7] = [
+        (
+            "3.6 the last",
+            false,
+            &[b"1.1.1.1", b"2.2.2.2"],
+            Some("2.2.2.2"),
+        ),
+        ("3.6 with a port", false, &[b"[::1]:80"], Some("::1")),
+        (
+            "3.6 garbage hides what stands before it",
+            false,
+            &[b"1.1.1.1", b"unknown"],
+            None,
+        ),
+        (
+            "3.6 recursive",
+            true,
+            &[b"1.1.1.1", b"10.0.0.1"],
+            Some("1.1.1.1"),
+        ),
+        (
+            "3.6 recursive, all trusted",
+            true,
+            &[b"10.0.0.2", b"10.0.0.1"],
+            Some("10.0.0.2"),
+        ),
+        (
+            "3.6 recursive, garbage",
+            true,
+            &[b"1.1.1.1", b"unknown", b"10.0.0.1"],
+            Some("10.0.0.1"),
+        ),
+        ("3.6 none", true, &[], None),
+    ];
+    for (rule, recursive, list, expected) in rows {
+        let mut options = settings();
+        options.trusted = vec![crate::settings::cidr("10.0.0.0/8").unwrap()];
+        options.real_ip_recursive = recursive;
+        let found = super::connection::reported_address(list, &options);
+        assert_eq!(found, expected.map(|text| text.parse().unwrap()), "{rule}");
+    }
+}
+
+#[test]
+fn copies_with_underscores_of_what_the_gateway_says_are_dropped() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let gateway = Gateway::start(Engine::Epoll, &service(port, ""));
+    let mut client = gateway.connect();
+    client
+        .write_all(
+            b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX_Forwarded_For: 6.6.6.6\r\nX_Real_IP: 6.6.6.6\r\n\
+              Content_Length: 7\r\nX-Forwarded-For: 9.9.9.9\r\nother_name: kept\r\n\r\n",
+        )
+        .unwrap();
+    let (mut upstream, _) = listener.accept().unwrap();
+    let head = read_until(&mut upstream, b"\r\n\r\n");
+    assert!(
+        !head.contains("6.6.6.6") && !head.contains("Content_Length"),
+        "{head}"
+    );
+    assert!(
+        head.contains("X-Forwarded-For: 9.9.9.9, 127.0.0.1\r\n"),
+        "{head}"
+    );
+    assert!(head.contains("X-Real-IP: 127.0.0.1\r\n"), "{head}");
+    assert!(head.contains("other_name: kept\r\n"), "{head}");
+    upstream.write_all(OK.as_bytes()).unwrap();
+    assert_eq!(statuses(&read_all(&mut client)), ["200"]);
+    gateway.stop();
+}

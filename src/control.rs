@@ -202,7 +202,10 @@ async fn live(control: Control) -> Result<(), String> {
 /// Ticks when a ticket secret has served its time, the first time one such time from now.
 fn epochs_of(length: Duration) -> tokio::time::Interval {
     let length = length.max(Duration::from_secs(1));
-    tokio::time::interval_at(tokio::time::Instant::now() + length, length)
+    let mut epochs = tokio::time::interval_at(tokio::time::Instant::now() + length, length);
+    // A process that slept must not hand out several epochs at once: the last one's tickets would be void.
+    epochs.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    epochs
 }
 
 /// Stops accepting, lets exchanges end, and gives up at the deadline or at a second signal.

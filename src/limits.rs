@@ -283,3 +283,9 @@ pub const SCRAPE_WAIT_MS: u64 = 1000;
 // ── error bodies ──
 /// Bytes of an `error_template_*` file: it is sent with every error of its format.
 pub const ERROR_TEMPLATE_SIZE_MAX: u64 = 64 * 1024;
+/// When a drain begins, connections the kernel has already taken are still accepted: until none came for the one time,
+/// and at most for the other (ms).
+pub const ACCEPT_QUIET_MS: u64 = 5;
+pub const ACCEPT_LAST_MS: u64 = 100;
+/// How long a request waits for the addresses of a name (ms): the look-up's own deadline and the way there and back.
+pub const NAME_WAIT_MS: u64 = RESOLVE_DEADLINE_MS + 2000;

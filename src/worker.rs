@@ -5,7 +5,7 @@ use crate::mailbox::{Mailbox, Up};
 use crate::options::Options;
 use crate::proxy::connection::{self, Accepted};
 use crate::proxy::core::{Core, CoreMailbox, Parts};
-use crate::ring::{self, Driver, Engine, Guarded, Listener};
+use crate::ring::{self, Driver, Engine, Guarded, Listener, Socket};
 use crate::snapshot::Snapshot;
 use crate::telemetry::access::Level;
 use crate::telemetry::log::{self, CoreLog};
@@ -161,12 +161,10 @@ async fn live(seed: Seed, driver: Driver) -> io::Result<()> {
 
     // Drain: no more accepts, then the last connection, or the deadline.
     core.draining.wait().await;
-    let deadline = core
-        .drain_deadline
-        .get()
-        .map_or_else(Instant::now, Instant::from_std);
     while accepting.get() > 0 || core.connections.get() > 0 {
-        if Instant::now() >= deadline {
+        // A second signal brings it forward.
+        let deadline = core.drain_deadline.get();
+        if deadline.is_none_or(|deadline| std::time::Instant::now() >= deadline) {
             core.aborting.raise();
             // Woken tasks get a moment to end.
             monoio::time::sleep(Duration::from_millis(limits::ABORT_MS)).await;
@@ -201,20 +199,7 @@ async fn accept(core: Rc<Core>, listener: Rc<Listener>, on: ListenOn, accepting:
     loop {
         let accepted = listener.accept(core.draining.wait()).await;
         match accepted {
-            Some(Ok((socket, peer))) => {
-                if core.connections.get() >= core.options().connections_max {
-                    core.metrics.borrow_mut().shed("connections");
-                    drop(socket);
-                    continue;
-                }
-                let accepted = Accepted {
-                    peer,
-                    port: on.address.port(),
-                    tls: on.tls,
-                    proxy_protocol: on.proxy_protocol,
-                };
-                spawn_connection(&core, connection::serve(core.clone(), socket, accepted));
-            }
+            Some(Ok((socket, peer))) => take(&core, &on, socket, peer),
             // Out of descriptors or memory: nothing is gained by asking again at once.
             Some(Err(error)) => {
                 core.metrics.borrow_mut().shed("accept");
@@ -231,8 +216,32 @@ async fn accept(core: Rc<Core>, listener: Rc<Listener>, on: ListenOn, accepting:
             break;
         }
     }
+    // What the kernel has queued would be reset with the listener; it is served, and told to close.
+    let end = Instant::now() + Duration::from_millis(limits::ACCEPT_LAST_MS);
+    while Instant::now() < end {
+        let quiet = Instant::now() + Duration::from_millis(limits::ACCEPT_QUIET_MS);
+        match listener.accept(ring::sleep_until(quiet)).await {
+            Some(Ok((socket, peer))) => take(&core, &on, socket, peer),
+            Some(Err(_)) | None => break,
+        }
+    }
     drop(listener);
     accepting.set(accepting.get() - 1);
+}
+
+/// Serves an accepted connection, or closes it when there are too many.
+fn take(core: &Rc<Core>, on: &ListenOn, socket: Socket, peer: SocketAddr) {
+    if core.connections.get() >= core.options().connections_max {
+        core.metrics.borrow_mut().shed("connections");
+        return;
+    }
+    let accepted = Accepted {
+        peer,
+        port: on.address.port(),
+        tls: on.tls,
+        proxy_protocol: on.proxy_protocol,
+    };
+    spawn_connection(core, connection::serve(core.clone(), socket, accepted));
 }
 
 /// Runs a connection behind a guard: a panic ends it and nothing else.

@@ -1,6 +1,7 @@
 //! Settings in the forms that the data plane and the control side use. No file is read here.
 
 use crate::http1::error_body::{Format, Templates};
+use crate::limits;
 use crate::options::{Options, RealIp, ResponseFields};
 use crate::resolve::{HostsFile, Order, ResolveSettings};
 use crate::ring::Engine;
@@ -30,7 +31,11 @@ pub fn options(settings: &Settings, templates: Templates) -> Options {
             settings.keepalive_requests.into()
         },
         body_size_max: settings.client_max_body_size.unwrap_or(0),
-        head_size_max: settings.large_client_header_buffers.head_size_max(),
+        // A stream holds no more unread than this; the settings' own cap is larger.
+        head_size_max: settings
+            .large_client_header_buffers
+            .head_size_max()
+            .min(limits::PLAIN_BUFFER_MAX - 1),
         line_size_max: settings.large_client_header_buffers.line_size_max(),
         field_count_max: settings.request_field_count_max as usize,
         connections_max: settings.connections_max as usize,

@@ -4,18 +4,19 @@ use crate::http1::fields::{self, Name};
 use crate::http1::framing::{self, DownstreamExchange, Framing, Persistence};
 use crate::http1::head::{self, HeadLimits, Method, Parsed, TargetForm, Version};
 use crate::limits;
-use crate::options::RealIp;
+use crate::options::{Options, RealIp};
 use crate::proxy::admit::{self, Asked, Memo};
-use crate::proxy::core::{ConnectionCount, Core, View};
+use crate::proxy::core::{ConnectionCount, Core, Exchanging, Handshaking, View};
 use crate::proxy::exchange::{Client, Exchange, Refusal, Scratch};
 use crate::proxy::forward::{Buffers, End, Forward};
 use crate::proxy::handshake::{self, Failure};
 use crate::proxy::stream::{Fill, Stream};
-use crate::proxy::{log, proxy_protocol, reply, rewrite};
+use crate::proxy::{log, proxy_protocol, pump, reply, rewrite};
 use crate::ring::{self, Buffer, ReadEnd, Socket};
 use crate::router;
 use crate::snapshot::Route;
 use monoio::time::Instant;
+use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -35,7 +36,8 @@ pub struct Accepted {
 pub async fn serve(core: Rc<Core>, socket: Socket, accepted: Accepted) {
     let _count = ConnectionCount::new(&core, accepted.tls);
 
-    // PROXY protocol: who is behind the load balancer.
+    // PROXY protocol: who is behind the load balancer. The header is read from any peer and believed from trusted ones
+    // (nginx: real_ip_header proxy_protocol and set_real_ip_from).
     let mut first = Buffer::default();
     let mut peer = accepted.peer;
     let mut port = core.options().mapped_port(accepted.port);
@@ -43,8 +45,13 @@ pub async fn serve(core: Rc<Core>, socket: Socket, accepted: Accepted) {
         match read_proxy_header(&core, &socket).await {
             Ok((rest, source, destination)) => {
                 first = rest;
-                peer = source.unwrap_or(peer);
-                port = destination.map_or(port, |destination| destination.port());
+                let options = core.options();
+                if options.real_ip == RealIp::ProxyProtocol
+                    && options.is_trusted(accepted.peer.ip())
+                {
+                    peer = source.unwrap_or(peer);
+                    port = destination.map_or(port, |destination| destination.port());
+                }
             }
             Err(reason) => return log::rejected(&core, accepted.peer, &reason),
         }
@@ -52,7 +59,12 @@ pub async fn serve(core: Rc<Core>, socket: Socket, accepted: Accepted) {
 
     // The first handshake.
     let stream = if accepted.tls {
-        match Box::pin(handshake::accept(&core, socket, first)).await {
+        let Some(handshaking) = Handshaking::begin(&core) else {
+            return core.metrics.borrow_mut().shed("handshakes");
+        };
+        let done = Box::pin(handshake::accept(&core, socket, first)).await;
+        drop(handshaking);
+        match done {
             Ok(stream) => stream,
             Err(failure) => return log_or_answer(&core, peer, accepted.port, failure).await,
         }
@@ -82,6 +94,10 @@ pub async fn serve(core: Rc<Core>, socket: Socket, accepted: Accepted) {
         match after {
             After::Next => {}
             After::Close => return close(&core, &stream).await,
+            After::Linger => {
+                end(&core, &stream).await;
+                return linger(&core, &stream).await;
+            }
             // Cut without close_notify: the client must not take what it has for the whole.
             After::Cut => return,
         }
@@ -91,6 +107,8 @@ pub async fn serve(core: Rc<Core>, socket: Socket, accepted: Accepted) {
 enum After {
     Next,
     Close,
+    /// Close, while the client may still be sending.
+    Linger,
     Cut,
 }
 
@@ -104,6 +122,7 @@ async fn serve_request(
 ) -> After {
     let traffic_before = stream.traffic();
     let head_read = read_head(core, stream, scratch).await;
+    let _exchanging = Exchanging::begin(core);
     let exchange = RefCell::new(Exchange::begin(core.request_id(), client, traffic_before));
     if let Err(end) = head_read {
         return match end {
@@ -121,6 +140,7 @@ async fn serve_request(
         path,
         upstream_path,
         out,
+        answer: answer_out,
         router: router_scratch,
     } = scratch;
 
@@ -158,8 +178,9 @@ async fn serve_request(
             .await;
         }
     };
+    // Content that is here already is passed over; a request with more of it on the way closes the connection.
     let must_close =
-        |refusal: &Refusal| refusal.close || closing || !content_is_here(stream, framing);
+        |refusal: &Refusal| refusal.close || closing || !pump::pass_over(stream, framing);
     let view = core.view();
 
     let judged = check_method(head, raw, framing, core)
@@ -236,8 +257,11 @@ async fn serve_request(
     };
 
     // Forward, both ways.
+    // RFC 6455 §4.1: a GET without content, so that what follows it are frames and nothing else.
     let websocket = options.upgrade()
         && head.version == Version::Http11
+        && head.method == Method::Get
+        && framing.is_empty()
         && head.fields.iter().any(|line| {
             line.known == Name::Upgrade && line.value.of(raw).eq_ignore_ascii_case(b"websocket")
         });
@@ -263,9 +287,10 @@ async fn serve_request(
         out,
         response_raw,
         response,
+        answer: answer_out,
     };
     match forward.run(&exchange, &mut buffers).await {
-        End::Done { persist } => {
+        End::Done { persist, unread } => {
             log::exchange(
                 core,
                 client,
@@ -275,7 +300,11 @@ async fn serve_request(
                 Some(route),
                 Some(&admitted),
             );
-            if persist { After::Next } else { After::Close }
+            match (persist, unread) {
+                (true, _) => After::Next,
+                (false, true) => After::Linger,
+                (false, false) => After::Close,
+            }
         }
         End::Broken => {
             log::exchange(
@@ -306,7 +335,8 @@ async fn serve_request(
     }
 }
 
-/// Sends the gateway's own answer and writes the exchange's line.
+/// Sends the gateway's own answer and writes the exchange's line. Without `close` the request's content has been taken
+/// from the stream: the next byte begins a request.
 #[allow(clippy::too_many_arguments)]
 async fn answer(
     core: &Rc<Core>,
@@ -318,12 +348,6 @@ async fn answer(
     refusal: Refusal,
     close: bool,
 ) -> After {
-    // Content that is here already is passed over; a request with more of it on the way closes the connection.
-    if let (Some((head, raw)), false) = (head, close)
-        && let Ok(Framing::Length { remaining }) = framing::request_framing(head, raw)
-    {
-        stream.consume(remaining as usize);
-    }
     reply::put_refusal(
         core,
         stream,
@@ -341,10 +365,7 @@ async fn answer(
     log::exchange(core, client, stream, &exchange.borrow(), head, route, None);
     match (sent, close) {
         (Err(_), _) => After::Cut,
-        (Ok(()), true) => {
-            linger(core, stream).await;
-            After::Close
-        }
+        (Ok(()), true) => After::Linger,
         (Ok(()), false) => After::Next,
     }
 }
@@ -390,7 +411,7 @@ async fn wait_for_request(core: &Rc<Core>, stream: &Stream, served: u64) -> bool
     stream.release(core);
     let readable = ring::before(
         Some(end),
-        interruptible(stream.socket.readable(), core.draining.wait()),
+        ring::unless(stream.socket.readable(), core.draining.wait()),
     )
     .await;
     match readable {
@@ -510,21 +531,19 @@ fn real_ip(
 ) {
     let options = &core.options();
     let mut exchange = exchange.borrow_mut();
-    if options.real_ip == RealIp::ProxyProtocol {
-        exchange.client_ip = client.peer.ip();
-    } else {
-        exchange.client_ip = client.socket_peer.ip();
-    }
     if !options.is_trusted(client.socket_peer.ip()) {
         return;
     }
-    let values = |name: &[u8]| {
-        let name = name.to_vec();
+    fn values<'b>(
+        head: &'b head::RequestHead,
+        raw: &'b [u8],
+        name: &'b [u8],
+    ) -> impl Iterator<Item = &'b [u8]> {
         head.fields
             .iter()
-            .filter(move |line| line.name.of(raw).eq_ignore_ascii_case(&name))
+            .filter(move |line| line.name.of(raw).eq_ignore_ascii_case(name))
             .map(|line| line.value.of(raw))
-    };
+    }
     let name: &[u8] = match &options.real_ip {
         RealIp::XRealIp => b"X-Real-IP",
         RealIp::XForwardedFor => b"X-Forwarded-For",
@@ -532,26 +551,28 @@ fn real_ip(
         RealIp::ProxyProtocol => b"",
     };
     if !name.is_empty() {
-        let list: Vec<IpAddr> = values(name)
-            .flat_map(fields::tokens)
-            .filter_map(parse_ip)
-            .collect();
-        // The last address, or with real_ip_recursive the last that is not itself trusted.
-        let found = if options.real_ip_recursive {
-            list.iter()
-                .rev()
-                .find(|address| !options.is_trusted(**address))
-                .or(list.first())
-        } else {
-            list.last()
-        };
-        if let Some(address) = found {
-            exchange.client_ip = *address;
+        let list: SmallVec<[&[u8]; 8]> = values(head, raw, name).flat_map(fields::tokens).collect();
+        if let Some(address) = reported_address(&list, options) {
+            exchange.client_ip = address;
         }
     }
-    if let Some(proto) = values(b"X-Forwarded-Proto").next() {
+    if let Some(proto) = values(head, raw, b"X-Forwarded-Proto").next() {
         exchange.https = proto.eq_ignore_ascii_case(b"https");
     }
+}
+
+/// The last address, or with real_ip_recursive the last that is not itself trusted. What stands before something that
+/// is no address was not written by a trusted proxy.
+pub(super) fn reported_address(list: &[&[u8]], options: &Options) -> Option<IpAddr> {
+    let mut found = None;
+    for text in list.iter().rev() {
+        let Some(address) = parse_ip(text) else { break };
+        found = Some(address);
+        if !options.real_ip_recursive || !options.is_trusted(address) {
+            break;
+        }
+    }
+    found
 }
 
 fn parse_ip(text: &[u8]) -> Option<IpAddr> {
@@ -650,15 +671,6 @@ fn check_protocol(
     Err(refusal)
 }
 
-/// Whether all content of the request has been received, so that the connection can go on after an answer of our own.
-fn content_is_here(stream: &Stream, framing: Framing) -> bool {
-    match framing {
-        Framing::None => true,
-        Framing::Length { remaining } => stream.plain().len() as u64 >= remaining,
-        Framing::Chunked | Framing::UntilClose => false,
-    }
-}
-
 async fn read_proxy_header(
     core: &Rc<Core>,
     socket: &Socket,
@@ -726,6 +738,14 @@ async fn log_or_answer(core: &Rc<Core>, peer: SocketAddr, port: u16, failure: Fa
 
 /// Ends a connection cleanly: what is queued, close_notify, and only then the socket.
 async fn close(core: &Rc<Core>, stream: &Stream) {
+    end(core, stream).await;
+    // Requests the client has sent beyond the last one that is served.
+    if !stream.is_quiet() || ring::sys::peek(stream.socket.raw_fd()) == ring::sys::Peek::Data {
+        linger(core, stream).await;
+    }
+}
+
+async fn end(core: &Rc<Core>, stream: &Stream) {
     stream.put_close_notify();
     if stream.has_output() {
         let _ = stream
@@ -752,20 +772,4 @@ async fn linger(core: &Rc<Core>, stream: &Stream) {
             _ => return,
         }
     }
-}
-
-/// `None` when `interrupt` came first.
-async fn interruptible<T>(
-    future: impl Future<Output = T>,
-    interrupt: impl Future<Output = ()>,
-) -> Option<T> {
-    use std::task::Poll;
-    let (mut future, mut interrupt) = (std::pin::pin!(future), std::pin::pin!(interrupt));
-    std::future::poll_fn(|context| {
-        if let Poll::Ready(output) = future.as_mut().poll(context) {
-            return Poll::Ready(Some(output));
-        }
-        interrupt.as_mut().poll(context).map(|()| None)
-    })
-    .await
 }

@@ -70,8 +70,7 @@ impl ScratchPool {
     /// Keeps it for the next request unless one long message has made it large.
     pub fn give(&self, scratch: Box<Scratch>) {
         let mut kept = self.0.borrow_mut();
-        if kept.len() < limits::SCRATCH_KEPT && scratch.out.capacity() <= limits::SCRATCH_SIZE_KEPT
-        {
+        if kept.len() < limits::SCRATCH_KEPT && scratch.size() <= limits::SCRATCH_SIZE_KEPT {
             kept.push(scratch);
         }
     }
@@ -102,6 +101,7 @@ pub struct Core {
     pub aborting: Signal,
     pub drain_deadline: Cell<Option<std::time::Instant>>,
     pub connections: Cell<usize>,
+    handshaking: Cell<usize>,
     pub handshakes: Handshakes,
     turn: ring::Turn,
     ids: Cell<(u64, u64)>,
@@ -147,6 +147,7 @@ impl Core {
             aborting: Signal::default(),
             drain_deadline: Cell::new(None),
             connections: Cell::new(0),
+            handshaking: Cell::new(0),
             handshakes: Handshakes::default(),
             turn: ring::Turn::new(driver),
             ids: Cell::new((seed.hash_one(1u8), 0)),
@@ -299,6 +300,43 @@ impl Drop for ConnectionCount {
     fn drop(&mut self) {
         self.0.connections.set(self.0.connections.get() - 1);
         self.0.metrics.borrow_mut().connection_closed(self.1);
+    }
+}
+
+/// One connection between accept and finished handshake; at most `handshakes_max` of them exist on a core.
+pub struct Handshaking(Rc<Core>);
+
+impl Handshaking {
+    pub fn begin(core: &Rc<Core>) -> Option<Self> {
+        if core.handshaking.get() >= core.options().handshakes_max {
+            return None;
+        }
+        core.handshaking.set(core.handshaking.get() + 1);
+        core.metrics.borrow_mut().handshake_started();
+        Some(Handshaking(core.clone()))
+    }
+}
+
+impl Drop for Handshaking {
+    fn drop(&mut self) {
+        self.0.handshaking.set(self.0.handshaking.get() - 1);
+        self.0.metrics.borrow_mut().handshake_ended();
+    }
+}
+
+/// One exchange between its request's head and its end, for the gauge.
+pub struct Exchanging(Rc<Core>);
+
+impl Exchanging {
+    pub fn begin(core: &Rc<Core>) -> Self {
+        core.metrics.borrow_mut().exchange_started();
+        Exchanging(core.clone())
+    }
+}
+
+impl Drop for Exchanging {
+    fn drop(&mut self) {
+        self.0.metrics.borrow_mut().exchange_ended();
     }
 }
 

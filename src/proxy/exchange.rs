@@ -14,7 +14,7 @@ use std::time::{Instant, SystemTime};
 
 /// The client's side of a connection: fixed from the handshake on.
 pub struct Client {
-    /// The peer of the socket, or what a PROXY header says.
+    /// The peer of the socket, or what a PROXY header says of it when it is believed (`connection::serve`).
     pub peer: SocketAddr,
     /// The peer of the socket, whatever a PROXY header says.
     pub socket_peer: SocketAddr,
@@ -74,6 +74,7 @@ pub struct Scratch {
     pub upstream_path: Vec<u8>,
     /// The message under construction.
     pub out: Vec<u8>,
+    pub answer: Vec<u8>,
     pub router: router::Scratch,
 }
 
@@ -87,8 +88,24 @@ impl Scratch {
             path: Vec::new(),
             upstream_path: Vec::new(),
             out: Vec::new(),
+            answer: Vec::new(),
             router: router::Scratch::default(),
         })
+    }
+
+    /// Bytes its byte vectors hold.
+    pub fn size(&self) -> usize {
+        [
+            &self.raw,
+            &self.response_raw,
+            &self.path,
+            &self.upstream_path,
+            &self.out,
+            &self.answer,
+        ]
+        .iter()
+        .map(|vector| vector.capacity())
+        .sum()
     }
 }
 

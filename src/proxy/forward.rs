@@ -16,9 +16,11 @@ use crate::proxy::stream::{Fill, Stream, WriteError};
 use crate::proxy::target::{self, TargetError};
 use crate::proxy::tunnel;
 use crate::ring;
-use crate::snapshot::{Host, Route, Scheme, Service};
+use crate::snapshot::{Host, Route, Scheme, Service, server_name};
 use crate::telemetry::metrics::Pool;
 use monoio::time::Instant;
+use smallvec::{SmallVec, smallvec};
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -53,7 +55,11 @@ pub enum End {
     /// Nothing was sent to the client yet: the gateway answers.
     Refused(Refusal),
     /// The response went out whole; whether the connection may carry another request.
-    Done { persist: bool },
+    Done {
+        persist: bool,
+        /// The client has not sent all of its content, or not all of it was read.
+        unread: bool,
+    },
     /// The response was cut: the connection must be closed without a clean end.
     Broken,
 }
@@ -62,11 +68,11 @@ impl Forward<'_> {
     pub async fn run(self, exchange: &RefCell<Exchange>, buffers: &mut Buffers<'_>) -> End {
         let identity = match self.identity() {
             Ok(identity) => identity,
-            Err(refusal) => return End::Refused(refusal),
+            Err(refusal) => return self.refused(refusal),
         };
         let addresses = match self.addresses().await {
             Ok(addresses) => addresses,
-            Err(refusal) => return End::Refused(refusal),
+            Err(refusal) => return self.refused(refusal),
         };
         self.write_head(exchange, buffers);
 
@@ -89,28 +95,37 @@ impl Forward<'_> {
 
         let tries_max = self.service.retries as usize + 1;
         let mut last = None;
-        for attempt in 0..tries_max {
-            let Some(address) = addresses.get(attempt % addresses.len().max(1)).copied() else {
+        let (mut tried, mut pooled_failed) = (0, false);
+        while tried < tries_max {
+            let Some(address) = addresses.get(tried % addresses.len().max(1)).copied() else {
                 break;
             };
-            if self.core.aborting.raised() {
-                break;
+            {
+                let mut exchange = exchange.borrow_mut();
+                exchange.tries += 1;
+                exchange.upstream_address = Some(address);
             }
-            exchange.borrow_mut().tries = attempt as u32 + 1;
-            exchange.borrow_mut().upstream_address = Some(address);
             let key = Key {
                 address,
                 name: &identity.name,
                 tls: identity.fingerprint(),
             };
-            let upstream = match self.acquire(&key, &identity).await {
+            let acquiring = self.acquire(&key, &identity, pooled_failed);
+            let acquired = ring::unless(acquiring, self.core.aborting.wait()).await;
+            let Some(acquired) = acquired else {
+                last = Some((503, DEADLINE_PASSED.into()));
+                break;
+            };
+            let upstream = match acquired {
                 Ok(upstream) => upstream,
                 Err(error) => {
                     self.log_attempt(exchange, address, &error.reason());
                     last = Some((error.status(), error.reason()));
+                    tried += 1;
                     continue;
                 }
             };
+            let reused = upstream.reused;
             match self
                 .attempt(exchange, buffers, upstream, &key, &mut content)
                 .await
@@ -127,12 +142,28 @@ impl Forward<'_> {
                     if sent && !replayable {
                         break;
                     }
+                    // A pooled connection that its upstream had closed says nothing of the upstream: this try is free
+                    // (nginx does the same), and no other pooled one is risked.
+                    if reused && !pooled_failed && status != 504 {
+                        pooled_failed = true;
+                    } else {
+                        tried += 1;
+                    }
                 }
             }
         }
         let (status, reason) = last.unwrap_or((502, "no upstream was tried".into()));
         let refusal = Refusal::layer(status, reason);
         End::Refused(if content.mover.done() {
+            refusal
+        } else {
+            refusal.closing()
+        })
+    }
+
+    /// A refusal before any content was taken from the client's stream.
+    fn refused(&self, refusal: Refusal) -> End {
+        End::Refused(if pump::pass_over(self.stream, self.framing) {
             refusal
         } else {
             refusal.closing()
@@ -157,30 +188,26 @@ impl Forward<'_> {
             }
         };
         let name = match tls {
-            None => String::new(),
-            Some(_) => {
-                let host = if self.route.preserve_host {
-                    self.head
-                        .authority
-                        .map(|authority| rewrite::host_of(authority.of(self.raw)))
-                        .unwrap_or_default()
-                } else {
-                    self.service.host_text.as_bytes()
-                };
+            None => "".into(),
+            Some(_) if self.route.preserve_host => {
+                let host = self
+                    .head
+                    .authority
+                    .map(|authority| rewrite::host_of(authority.of(self.raw)))
+                    .unwrap_or_default();
                 let host = std::str::from_utf8(host)
                     .map_err(|_| Refusal::layer(400, "Host is not ASCII"))?;
-                host.trim_start_matches('[')
-                    .trim_end_matches(']')
-                    .to_ascii_lowercase()
+                server_name(host).into()
             }
+            Some(_) => Cow::Borrowed(&*self.service.server_name),
         };
         Ok(Identity { name, tls })
     }
 
-    async fn addresses(&self) -> Result<Vec<SocketAddr>, Refusal> {
+    async fn addresses(&self) -> Result<SmallVec<[SocketAddr; 4]>, Refusal> {
         let port = self.service.port;
         match &self.service.host {
-            Host::Ip(ip) => Ok(vec![SocketAddr::new(*ip, port)]),
+            Host::Ip(ip) => Ok(smallvec![SocketAddr::new(*ip, port)]),
             Host::Name(name) => match names::resolve(self.core, name).await {
                 Ok(addresses) => Ok(addresses
                     .iter()
@@ -212,13 +239,9 @@ impl Forward<'_> {
             self.route.path_handling,
             buffers.upstream_path,
         );
-        let own_host;
         let host = match self.head.authority {
             Some(authority) if self.route.preserve_host => authority.of(self.raw),
-            _ => {
-                own_host = self.service_authority();
-                own_host.as_bytes()
-            }
+            _ => self.service.authority.as_bytes(),
         };
         let parts = RequestParts {
             head: self.head,
@@ -242,20 +265,6 @@ impl Forward<'_> {
             &parts,
             buffers.out,
         );
-    }
-
-    /// service.host with its port unless that is the scheme's own (KONG.md §3.4).
-    fn service_authority(&self) -> std::borrow::Cow<'_, str> {
-        let default = if self.service.scheme == Scheme::Https {
-            443
-        } else {
-            80
-        };
-        if self.service.port == default {
-            (&*self.service.host_text).into()
-        } else {
-            format!("{}:{}", self.service.host_text, self.service.port).into()
-        }
     }
 
     /// Appends what has already been received of the content to the message.
@@ -292,9 +301,14 @@ impl Forward<'_> {
         &self,
         key: &Key<'_>,
         identity: &Identity<'_>,
+        fresh: bool,
     ) -> Result<Upstream, TargetError> {
         let mut stale = 0;
-        let pooled = self.core.pool.take(key, || stale += 1);
+        let pooled = if fresh {
+            None
+        } else {
+            self.core.pool.take(key, || stale += 1)
+        };
         {
             let mut metrics = self.core.metrics.borrow_mut();
             for _ in 0..stale {
@@ -376,6 +390,7 @@ impl Forward<'_> {
             let Buffers {
                 response_raw,
                 response,
+                answer,
                 ..
             } = &mut *buffers;
             // Pinned where they are made: a future that is passed on by value is copied whole.
@@ -386,17 +401,19 @@ impl Forward<'_> {
                 &upstream.stream,
                 response_raw,
                 response,
+                answer,
                 &progress,
             ));
             let turned = pin!(self.verdict_turned(exchange));
-            race(sending, receiving, turned).await
+            let aborting = pin!(self.core.aborting.wait());
+            race(sending, receiving, turned, aborting).await
         };
         let content_done = content.mover.done();
         match raced {
             Raced::Received(Ok(received)) => {
                 if received.tunnel {
                     let watch = self.verdict_turned(exchange);
-                    Box::pin(tunnel::run(
+                    let ended = Box::pin(tunnel::run(
                         self.core,
                         self.stream,
                         &upstream.stream,
@@ -404,7 +421,15 @@ impl Forward<'_> {
                         watch,
                     ))
                     .await;
-                    return Attempt::Ended(End::Done { persist: false });
+                    return Attempt::Ended(match ended {
+                        tunnel::Ended::Both => End::Done {
+                            persist: false,
+                            unread: false,
+                        },
+                        // A write may have been cut half-way.
+                        tunnel::Ended::VerdictTurned => self.cut(exchange, VERDICT_TURNED),
+                        tunnel::Ended::Aborted => self.cut(exchange, DEADLINE_PASSED),
+                    });
                 }
                 let upstream_exchange = UpstreamExchange {
                     version: received.version,
@@ -423,12 +448,12 @@ impl Forward<'_> {
                 }
                 Attempt::Ended(End::Done {
                     persist: content_done && !self.closing && progress.persist.get(),
+                    unread: !content_done,
                 })
             }
             Raced::Received(Err(fault)) => {
                 if progress.head_sent.get() {
-                    exchange.borrow_mut().reason = Some(fault.reason());
-                    return Attempt::Ended(End::Broken);
+                    return Attempt::Ended(self.cut(exchange, &fault.reason()));
                 }
                 match fault {
                     Fault::Client(reason) => {
@@ -467,30 +492,43 @@ impl Forward<'_> {
                         Refusal::layer(408, "the client's content came too slowly")
                     }
                     SourceFault::Truncated | SourceFault::Failed(_) => {
-                        let mut exchange = exchange.borrow_mut();
-                        exchange.status = if progress.head_sent.get() {
-                            exchange.status
-                        } else {
-                            499
-                        };
-                        exchange.reason = Some(
-                            "the client closed the connection before its content ended".into(),
-                        );
-                        return Attempt::Ended(End::Broken);
+                        return Attempt::Ended(self.cut(
+                            exchange,
+                            "the client closed the connection before its content ended",
+                        ));
                     }
                 };
-                if progress.head_sent.get() {
-                    exchange.borrow_mut().reason = Some(refusal.reason);
-                    return Attempt::Ended(End::Broken);
-                }
-                Attempt::Ended(End::Refused(refusal.closing()))
+                Attempt::Ended(self.stop(exchange, &progress, refusal))
             }
             Raced::VerdictTurned => {
-                exchange.borrow_mut().reason =
-                    Some("the client's certificate is no longer admitted".into());
-                Attempt::Ended(End::Broken)
+                let mut refusal = Refusal::kong(401, "TLS certificate failed verification");
+                refusal.reason = VERDICT_TURNED.into();
+                Attempt::Ended(self.stop(exchange, &progress, refusal))
+            }
+            Raced::Aborted => {
+                let refusal = Refusal::layer(503, DEADLINE_PASSED);
+                Attempt::Ended(self.stop(exchange, &progress, refusal))
             }
         }
+    }
+
+    /// Ends an exchange that is under way: with an answer while nothing of a response has been written, else by a cut.
+    fn stop(&self, exchange: &RefCell<Exchange>, progress: &Progress, refusal: Refusal) -> End {
+        if progress.head_sent.get() || progress.interim.get() {
+            self.cut(exchange, &refusal.reason)
+        } else {
+            End::Refused(refusal.closing())
+        }
+    }
+
+    fn cut(&self, exchange: &RefCell<Exchange>, reason: &str) -> End {
+        let mut exchange = exchange.borrow_mut();
+        if exchange.status == 0 {
+            // nginx's number for a client that got no answer.
+            exchange.status = 499;
+        }
+        exchange.reason = Some(reason.into());
+        End::Broken
     }
 
     /// Moves the rest of the request's content. A failed upstream is no end yet: its answer may already be on the way.
@@ -523,6 +561,7 @@ impl Forward<'_> {
         upstream: &Stream,
         raw: &mut Vec<u8>,
         response: &mut ResponseHead,
+        out: &mut Vec<u8>,
         progress: &Progress,
     ) -> Result<Received, Fault> {
         let read_timeout = Duration::from_millis(self.service.read_timeout_ms);
@@ -534,9 +573,11 @@ impl Forward<'_> {
             if !(100..200).contains(&response.status) || response.status == 101 {
                 break;
             }
+            framing::response_framing(response, raw, self.head.method)
+                .map_err(|error| Fault::upstream(502, error.reason()))?;
             // 100 was ours to say (or nobody asked); an HTTP/1.0 client knows no interim responses (RFC 9110 §15.2).
             if response.status != 100 && !client_10 {
-                let mut out = Vec::new();
+                out.clear();
                 let parts = ResponseParts {
                     head: response,
                     raw,
@@ -548,12 +589,14 @@ impl Forward<'_> {
                     upgraded: false,
                     debug: None,
                 };
-                rewrite::response(self.core, &exchange.borrow(), &parts, &mut out);
-                self.stream.put(&out);
+                rewrite::response(self.core, &exchange.borrow(), &parts, out);
+                self.stream.put(out);
+                progress.interim.set(true);
                 self.stream
                     .flush(Some(Instant::now() + send_timeout))
                     .await
                     .map_err(|error| Fault::Client(describe(error).1))?;
+                progress.interim.set(false);
             }
         }
         {
@@ -585,7 +628,7 @@ impl Forward<'_> {
         progress.persist.set(!close);
         let options = ConnectionOptions::of(&response.fields, raw);
 
-        let mut out = Vec::with_capacity(raw.len() + 512);
+        out.clear();
         let parts = ResponseParts {
             head: response,
             raw,
@@ -597,7 +640,7 @@ impl Forward<'_> {
             upgraded: tunnel,
             debug: self.debug().then_some(self.route),
         };
-        rewrite::response(self.core, &exchange.borrow(), &parts, &mut out);
+        rewrite::response(self.core, &exchange.borrow(), &parts, out);
         let mut mover = Mover::new(framing, emit);
         // Head and first content in one record and one send.
         while !mover.done() && out.len() < crate::limits::BUFFER_SIZE {
@@ -608,7 +651,7 @@ impl Forward<'_> {
                 }
                 let window = plain.len().min(crate::limits::BUFFER_SIZE);
                 mover
-                    .step(&plain[..window], &mut out)
+                    .step(&plain[..window], out)
                     .map_err(|error| Fault::upstream(502, error.reason()))?
             };
             upstream.consume(taken);
@@ -622,7 +665,7 @@ impl Forward<'_> {
             exchange.proxied = true;
         }
         progress.head_sent.set(true);
-        self.stream.put(&out);
+        self.stream.put(out);
         if mover.done() {
             // The caller flushes after what else belongs to the end of the exchange; nothing more to wait for here.
             if close && !tunnel {
@@ -765,10 +808,12 @@ pub struct Buffers<'a> {
     pub out: &'a mut Vec<u8>,
     pub response_raw: &'a mut Vec<u8>,
     pub response: &'a mut ResponseHead,
+    /// The client's head, with the first of the content.
+    pub answer: &'a mut Vec<u8>,
 }
 
 struct Identity<'a> {
-    name: String,
+    name: Cow<'a, str>,
     tls: Option<&'a Arc<crate::tls::upstream::UpstreamTls>>,
 }
 
@@ -806,6 +851,8 @@ struct Received {
 #[derive(Default)]
 struct Progress {
     head_sent: Cell<bool>,
+    /// An interim response is being written: where it would be cut is unknown.
+    interim: Cell<bool>,
     persist: Cell<bool>,
 }
 
@@ -847,7 +894,12 @@ enum Raced {
     Received(Result<Received, Fault>),
     SourceFault(SourceFault),
     VerdictTurned,
+    /// The drain's deadline has passed.
+    Aborted,
 }
+
+const VERDICT_TURNED: &str = "the client's certificate is no longer admitted";
+const DEADLINE_PASSED: &str = "the gateway stops: the drain's deadline has passed";
 
 /// Sends and receives at the same time; the response's end is the exchange's end. The content's future is dropped with it:
 /// the client's connection is then not used again.
@@ -855,6 +907,7 @@ async fn race(
     mut sending: Pin<&mut impl Future<Output = Result<(), SourceFault>>>,
     mut receiving: Pin<&mut impl Future<Output = Result<Received, Fault>>>,
     mut turned: Pin<&mut impl Future<Output = ()>>,
+    mut aborting: Pin<&mut impl Future<Output = ()>>,
 ) -> Raced {
     let mut sent = false;
     std::future::poll_fn(move |context| {
@@ -867,6 +920,9 @@ async fn race(
         }
         if let Poll::Ready(received) = receiving.as_mut().poll(context) {
             return Poll::Ready(Raced::Received(received));
+        }
+        if aborting.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Raced::Aborted);
         }
         turned.as_mut().poll(context).map(|()| Raced::VerdictTurned)
     })

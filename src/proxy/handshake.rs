@@ -6,12 +6,13 @@
 use crate::limits;
 use crate::proxy::core::{Core, Handshakes};
 use crate::proxy::stream::Stream;
-use crate::ring::{Buffer, ReadEnd, Socket};
+use crate::ring::{self, Buffer, ReadEnd, Socket};
 use crate::tls;
 use crate::tls::session::{HelloState, ServerAcceptor, Session};
 use monoio::time::Instant;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Why there is no TLS connection.
 pub enum Failure {
@@ -57,7 +58,11 @@ pub async fn accept(core: &Rc<Core>, socket: Socket, first: Buffer) -> Result<St
                 Err(error) => return Err(refuse(&socket, deadline, &None, error).await),
             }
         }
-        input = read(core, &socket, deadline, &None, total == 0).await?;
+        input = if total == 0 {
+            first_bytes(core, &socket, deadline).await?
+        } else {
+            read(core, &socket, deadline, &None).await?
+        };
         total += input.len();
     };
     core.buffers.put(input);
@@ -80,7 +85,7 @@ pub async fn accept(core: &Rc<Core>, socket: Socket, first: Buffer) -> Result<St
         if !session.handshaking() {
             break;
         }
-        let input = read(core, &socket, deadline, &sni, false).await?;
+        let input = read(core, &socket, deadline, &sni).await?;
         total += input.len();
         if total > limits::HANDSHAKE_SIZE_MAX {
             return Err(Failure::gone(&sni, "the handshake is too large"));
@@ -106,18 +111,34 @@ pub async fn accept(core: &Rc<Core>, socket: Socket, first: Buffer) -> Result<St
     Ok(Stream::tls(socket, session, pending))
 }
 
+/// The wait for a client that has connected and said nothing yet; it does not hold up a drain.
+async fn first_bytes(
+    core: &Rc<Core>,
+    socket: &Socket,
+    deadline: Instant,
+) -> Result<Buffer, Failure> {
+    let drained = async {
+        core.draining.wait().await;
+        ring::sleep_until(Instant::now() + Duration::from_millis(limits::DRAIN_IDLE_MS)).await;
+    };
+    let buffer = core.buffers.take();
+    let (end, buffer) = socket.read_or(buffer, Some(deadline), drained).await;
+    match end {
+        ReadEnd::Data(_) => Ok(buffer),
+        ReadEnd::TimedOut => Err(Failure::gone(&None, "the handshake timed out")),
+        ReadEnd::Eof | ReadEnd::Cancelled | ReadEnd::Failed(_) => Err(Failure::Silent),
+    }
+}
+
 async fn read(
     core: &Rc<Core>,
     socket: &Socket,
     deadline: Instant,
     sni: &Option<Arc<str>>,
-    silent: bool,
 ) -> Result<Buffer, Failure> {
     let (end, buffer) = socket.read(core.buffers.take(), Some(deadline)).await;
     match end {
         ReadEnd::Data(_) => Ok(buffer),
-        ReadEnd::Eof if silent => Err(Failure::Silent),
-        ReadEnd::Failed(_) if silent => Err(Failure::Silent),
         ReadEnd::Eof => Err(Failure::gone(
             sni,
             "the client closed the connection during the handshake",

@@ -129,14 +129,19 @@ pub fn exchange(
         request_us: latencies.request_us,
         consumer: None,
     });
-    if let (Source::Error, Some(reason)) = (source, &exchange.reason) {
+    // A response that came from the upstream has a reason only when it was cut.
+    if let (Source::Error | Source::Service, Some(reason)) = (source, &exchange.reason) {
         error(
             core,
-            Level::Error,
+            if source == Source::Error {
+                Level::Error
+            } else {
+                Level::Warn
+            },
             format_args!(
                 "{status} to {client}: {reason}, request_id: {id}",
                 status = exchange.status,
-                client = client.peer.ip(),
+                client = exchange.client_ip,
                 id = exchange.id(),
             ),
         );
@@ -147,9 +152,10 @@ pub fn exchange(
             core,
             Level::Info,
             format_args!(
-                "{status} to {client}: {verify}, {reason}",
+                "{status} to {client}: {verify}, {reason}, request_id: {id}",
                 status = exchange.status,
-                client = client.peer.ip()
+                client = exchange.client_ip,
+                id = exchange.id(),
             ),
         );
     }

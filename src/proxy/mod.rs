@@ -16,4 +16,6 @@ pub mod reply;
 pub mod rewrite;
 pub mod stream;
 pub mod target;
+#[cfg(test)]
+mod tests;
 pub mod tunnel;

@@ -4,13 +4,14 @@
 use crate::limits;
 use crate::mailbox::{Answer, Up};
 use crate::proxy::core::Core;
+use crate::ring;
 use hashbrown::HashMap;
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[derive(Default)]
 pub struct Names {
@@ -42,7 +43,7 @@ impl Addresses {
     pub fn iter(&self) -> impl Iterator<Item = (IpAddr, Option<u16>)> + '_ {
         let count = self.all.len();
         (0..count.min(limits::ADDRESSES_MAX))
-            .filter_map(move |step| self.all.get((self.first + step) % count).copied())
+            .filter_map(move |step| self.all.get(self.first.wrapping_add(step) % count).copied())
     }
 }
 
@@ -72,6 +73,23 @@ impl Names {
 
 /// The addresses of `name`, from this core's memory while they are fresh, else from the control thread.
 pub async fn resolve(core: &Core, name: &Arc<str>) -> Result<Addresses, Unresolved> {
+    let deadline = monoio::time::Instant::now() + Duration::from_millis(limits::NAME_WAIT_MS);
+    match ring::before(Some(deadline), answer(core, name)).await {
+        Ok(answer) => answer,
+        Err(ring::Elapsed) => {
+            // The question or its answer was lost: the next request asks again.
+            if let Some(entry) = core.names.known.borrow_mut().get_mut(name) {
+                entry.asked = false;
+                for waker in entry.waiting.drain(..) {
+                    waker.wake();
+                }
+            }
+            Err(Unresolved("the look-up took too long".into()))
+        }
+    }
+}
+
+async fn answer(core: &Core, name: &Arc<str>) -> Result<Addresses, Unresolved> {
     let mut asked_here = false;
     std::future::poll_fn(|context| {
         let mut known = core.names.known.borrow_mut();

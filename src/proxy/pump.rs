@@ -49,6 +49,20 @@ pub struct Bounds {
     pub size_max: u64,
 }
 
+impl Bounds {
+    /// How long the next read may take, after `count` bytes for which the source was waited for `waited` in all.
+    fn patience(&self, count: u64, waited: Duration) -> Duration {
+        match count.checked_div(self.rate_min) {
+            Some(paid_s) => self
+                .read_timeout
+                .saturating_add(Duration::from_secs(paid_s))
+                .saturating_sub(waited)
+                .min(self.read_timeout),
+            None => self.read_timeout,
+        }
+    }
+}
+
 /// Moves the rest of a message's content, a read's worth at a time: a slow reader stops the reading.
 /// With `last` the sink is told close_notify in the same send as the end of the content.
 pub async fn relay(
@@ -59,7 +73,8 @@ pub async fn relay(
     bounds: &Bounds,
     last: bool,
 ) -> Result<(), Broken> {
-    let started = Instant::now();
+    // Time spent waiting for the source alone: a slow sink is not the source's fault.
+    let mut waited = Duration::ZERO;
     let mut out = Vec::new();
     source.bulk(true);
     loop {
@@ -78,11 +93,11 @@ pub async fn relay(
             source.bulk(false);
             return Ok(());
         }
-        let mut deadline = Instant::now() + bounds.read_timeout;
-        if let Some(paid) = mover.count.checked_div(bounds.rate_min) {
-            deadline = deadline.min(started + bounds.read_timeout + Duration::from_secs(paid));
-        }
-        match source.fill(core, Some(deadline)).await {
+        let asked = Instant::now();
+        let patience = bounds.patience(mover.count, waited);
+        let filled = source.fill(core, Some(asked + patience)).await;
+        waited += asked.elapsed();
+        match filled {
             Fill::Data => {}
             Fill::Eof { clean } => {
                 out.clear();
@@ -98,6 +113,24 @@ pub async fn relay(
             Fill::Failed(reason) => return Err(Broken::Source(SourceFault::Failed(reason))),
         }
     }
+}
+
+/// Drops a request's content when all of it has been received, so that the next byte begins a request. False: more of
+/// it is on its way (or it is malformed), and the connection can carry nothing else.
+pub fn pass_over(source: &Stream, framing: Framing) -> bool {
+    let mut mover = Mover::new(framing, Emit::Nothing);
+    let mut nothing = Vec::new();
+    while !mover.done() {
+        let taken = {
+            let plain = source.plain();
+            mover.step(&plain, &mut nothing).unwrap_or(0)
+        };
+        source.consume(taken);
+        if taken == 0 {
+            break;
+        }
+    }
+    mover.done()
 }
 
 /// Moves what has been received already; nothing is sent yet.
@@ -256,6 +289,91 @@ impl Mover {
     fn emit_end(&self, out: &mut Vec<u8>) {
         if self.emit == Emit::Chunked {
             chunked::write_last_chunk(out, self.decoder.trailers());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_source_runs_out_of_patience_and_a_slow_sink_costs_it_nothing() {
+        let bounds = |rate_min| Bounds {
+            read_timeout: Duration::from_secs(10),
+            rate_min,
+            write_timeout: Duration::ZERO,
+            size_max: 0,
+        };
+        let rows = [
+            ("no rate", 0, 1, 100, 10),
+            ("first read", 100, 0, 0, 10),
+            ("nothing came for 4 s", 100, 0, 4, 6),
+            ("200 bytes pay for 2 s", 100, 200, 4, 8),
+            ("never more than one timeout", 100, 1 << 40, 4, 10),
+            ("used up", 100, 100, 50, 0),
+        ];
+        for (case, rate, count, waited_s, expected_s) in rows {
+            assert_eq!(
+                bounds(rate).patience(count, Duration::from_secs(waited_s)),
+                Duration::from_secs(expected_s),
+                "{case}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_mover_takes_its_content_and_not_a_byte_more() {
+        let rows: [(&str, Framing, Emit, &[u8], usize, &[u8]); 4] = [
+            (
+                "9112 §6.2",
+                Framing::Length { remaining: 3 },
+                Emit::Bytes,
+                b"abcGET",
+                3,
+                b"abc",
+            ),
+            (
+                "9112 §7.1",
+                Framing::Chunked,
+                Emit::Chunked,
+                b"3\r\nabc\r\n0\r\n\r\nGET",
+                13,
+                b"3\r\nabc\r\n0\r\n\r\n",
+            ),
+            (
+                "9112 §7.1 to HTTP/1.0",
+                Framing::Chunked,
+                Emit::Bytes,
+                b"3\r\nabc\r\n0\r\n\r\nGET",
+                13,
+                b"abc",
+            ),
+            (
+                "dropped",
+                Framing::Length { remaining: 3 },
+                Emit::Nothing,
+                b"abcGET",
+                3,
+                b"",
+            ),
+        ];
+        for (rule, framing, emit, input, taken, output) in rows {
+            for step in [1, 2, input.len()] {
+                let mut mover = Mover::new(framing, emit);
+                let mut out = Vec::new();
+                let mut at = 0;
+                while !mover.done() && at < input.len() {
+                    let end = (at + step).min(input.len());
+                    at += mover.step(&input[at..end], &mut out).unwrap();
+                }
+                assert!(mover.done(), "{rule}");
+                assert_eq!(at, taken, "{rule}");
+                // In pieces the chunks are others, their content is the same.
+                if step == input.len() || emit != Emit::Chunked {
+                    assert_eq!(out, output, "{rule} by {step}");
+                }
+            }
         }
     }
 }

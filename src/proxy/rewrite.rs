@@ -84,7 +84,9 @@ pub fn request(
                 true
             }
             known => {
-                known.is_identity()
+                // An upstream that folds underscores would read `X_Forwarded_For` beside what we say ourselves.
+                (known == Name::Other && name.contains(&b'_') && is_ours(Name::of_folded(name)))
+                    || known.is_identity()
                     || fields::is_identity(name)
                     || (nominating && fields::connection_nominates(&head.fields, raw, name))
             }
@@ -97,6 +99,24 @@ pub fn request(
         encode::field(out, name.as_bytes(), value.as_bytes());
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// Fields of a request that only the gateway writes.
+fn is_ours(name: Name) -> bool {
+    name.is_hop_by_hop()
+        || matches!(
+            name,
+            Name::Host
+                | Name::ContentLength
+                | Name::XForwardedFor
+                | Name::XForwardedProto
+                | Name::XForwardedHost
+                | Name::XForwardedPort
+                | Name::XForwardedPath
+                | Name::XForwardedPrefix
+                | Name::XRealIp
+                | Name::XKongRequestId
+        )
 }
 
 /// X-Forwarded-*, X-Real-IP, Via, X-Kong-Request-Id.
@@ -114,15 +134,19 @@ fn forwarding(
             .filter(move |line| line.known == name)
             .map(|line| line.value.of(raw))
     };
-    let trusted = core.options().is_trusted(client.peer.ip());
+    // The socket's own peer is trusted or not, whoever it says stands behind it (nginx's $realip_remote_addr).
+    let trusted = core.options().is_trusted(client.socket_peer.ip());
     let from_trusted = |name: Name| if trusted { values(name).next() } else { None };
 
     out.extend_from_slice(b"X-Forwarded-For: ");
+    // KONG.md §3.6: the hop just taken is appended; alone it is the client's address.
+    let mut hop = exchange.client_ip;
     for value in values(Name::XForwardedFor).filter(|value| !value.is_empty()) {
         out.extend_from_slice(value);
         out.extend_from_slice(b", ");
+        hop = client.socket_peer.ip();
     }
-    address(out, client.peer.ip());
+    address(out, hop);
     out.extend_from_slice(b"\r\n");
     let scheme: &[u8] = if client.tls.is_some() {
         b"https"

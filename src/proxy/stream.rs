@@ -36,6 +36,9 @@ pub enum WriteError {
     Failed(Arc<str>),
 }
 
+/// A caller that asks for more while it leaves this much unread would wait for ever.
+const TOO_MUCH_UNREAD: &str = "more is unread than a connection may hold";
+
 pub struct Stream {
     pub socket: Socket,
     tls: Option<RefCell<Session>>,
@@ -143,7 +146,10 @@ impl Stream {
 
     /// Plaintext that needs no read: what the session holds, or what it can make of pending ciphertext.
     fn take_ready(&self) -> Option<Fill> {
-        let tls = self.tls.as_ref()?;
+        let Some(tls) = &self.tls else {
+            let full = self.plain.borrow().len() >= limits::PLAIN_BUFFER_MAX;
+            return full.then(|| Fill::Failed(TOO_MUCH_UNREAD.into()));
+        };
         let mut session = tls.borrow_mut();
         let mut plain = self.plain.borrow_mut();
         let mut pending = self.pending.borrow_mut();
@@ -159,6 +165,9 @@ impl Stream {
             }
             if moved > 0 {
                 return Some(Fill::Data);
+            }
+            if plain.len() >= limits::PLAIN_BUFFER_MAX {
+                return Some(Fill::Failed(TOO_MUCH_UNREAD.into()));
             }
             if pending.is_empty() {
                 return session.peer_closed().then_some(Fill::Eof { clean: true });

@@ -53,7 +53,16 @@ pub async fn connect(
         })?;
     let stream = match tls {
         None => Stream::clear(socket, Buffer::default()),
-        Some(tls) => handshake(core, socket, name, tls, deadline).await?,
+        Some(tls) => handshake(core, socket, name, tls, deadline)
+            .await
+            .inspect_err(|error| {
+                let reason = match error {
+                    TargetError::Connect(_) => "closed",
+                    TargetError::TimedOut => "timeout",
+                    TargetError::Tls(_) => "tls",
+                };
+                core.metrics.borrow_mut().upstream_handshake_failed(reason);
+            })?,
     };
     Ok(Upstream {
         stream: Box::new(stream),

@@ -39,6 +39,21 @@ pub async fn before<F: Future>(deadline: Option<Instant>, future: F) -> Result<F
     .await
 }
 
+/// Runs `future` unless `interrupt` resolves first; `None` then. The future is dropped: the rule of `before` holds.
+pub async fn unless<T>(
+    future: impl Future<Output = T>,
+    interrupt: impl Future<Output = ()>,
+) -> Option<T> {
+    let (mut future, mut interrupt) = (pin!(future), pin!(interrupt));
+    std::future::poll_fn(|context| {
+        if let Poll::Ready(output) = future.as_mut().poll(context) {
+            return Poll::Ready(Some(output));
+        }
+        interrupt.as_mut().poll(context).map(|()| None)
+    })
+    .await
+}
+
 pub async fn sleep_until(deadline: Instant) {
     monoio::time::sleep_until(deadline).await
 }

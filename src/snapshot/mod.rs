@@ -19,6 +19,7 @@ mod tests;
 pub mod tls_glue;
 
 pub use compile::{Globals, Problem, Warning};
+pub use services::server_name;
 
 use crate::plugin;
 use crate::plugin::values;
@@ -71,6 +72,10 @@ pub struct Service {
     pub host: Host,
     /// service.host as written: the Host header and the verified name unless preserve_host.
     pub host_text: Arc<str>,
+    /// The Host field towards it: `host_text`, with the port unless that is the scheme's own (KONG.md §3.4).
+    pub authority: Arc<str>,
+    /// The name sent as SNI and verified: `host_text` in lower case, without brackets.
+    pub server_name: Arc<str>,
     pub port: u16,
     pub path: Option<Box<str>>,
     pub retries: u32,

@@ -101,6 +101,8 @@ impl<B: Builder> Services<'_, '_, B> {
             name: row.name.map(Arc::from),
             scheme,
             host: host(&row.host, upstreams),
+            authority: authority(&row.host, row.port, scheme),
+            server_name: server_name(&row.host).into(),
             host_text: row.host.into(),
             port: row.port,
             path: row.path.map(Box::from),
@@ -190,6 +192,22 @@ impl<B: Builder> Services<'_, '_, B> {
         self.built.insert(key, (parts, tls.clone()));
         tls
     }
+}
+
+fn authority(host: &str, port: u16, scheme: Scheme) -> Arc<str> {
+    let own = if scheme == Scheme::Https { 443 } else { 80 };
+    if port == own {
+        host.into()
+    } else {
+        format!("{host}:{port}").into()
+    }
+}
+
+/// A host as it is sent as SNI and verified.
+pub fn server_name(host: &str) -> String {
+    host.trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_ascii_lowercase()
 }
 
 fn host(text: &str, upstreams: &HashSet<String>) -> Host {

@@ -202,9 +202,13 @@ impl CoreMetrics {
         *active = active.saturating_sub(1);
     }
 
-    /// Ended by `handshake_done` or `handshake_failed`.
+    /// Ended by `handshake_ended`, whatever becomes of it.
     pub fn handshake_started(&mut self) {
         self.connections.handshaking += 1;
+    }
+
+    pub fn handshake_ended(&mut self) {
+        self.connections.handshaking = self.connections.handshaking.saturating_sub(1);
     }
 
     pub fn handshake_done(
@@ -215,7 +219,6 @@ impl CoreMetrics {
         resumed: bool,
         client_cert: ClientCert,
     ) {
-        self.connections.handshaking = self.connections.handshaking.saturating_sub(1);
         self.client_certificates[client_cert as usize] += 1;
         self.handshakes.add(
             Handshake {
@@ -230,7 +233,6 @@ impl CoreMetrics {
 
     /// `reason`: the alert's name or ours, a constant of the code.
     pub fn handshake_failed(&mut self, reason: &'static str) {
-        self.connections.handshaking = self.connections.handshaking.saturating_sub(1);
         self.handshake_failures.add(reason, OVERFLOW);
     }
 

@@ -90,6 +90,7 @@ fn our_names_stand_beside() {
             false,
             ClientCert::Presented,
         );
+        core.handshake_ended();
     }
     b.handshake_done("TLSv1.2", None, "AES", true, ClientCert::None);
     b.handshake_failed("unknown_ca");
@@ -256,6 +257,6 @@ fn closing_more_than_was_opened_does_not_wrap() {
     let mut core = CoreMetrics::new(0);
     core.connection_closed(true);
     core.exchange_ended();
-    core.handshake_failed("x");
+    core.handshake_ended();
     assert_eq!(core.connections(), Connections::default());
 }

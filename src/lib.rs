@@ -9,19 +9,22 @@ pub mod tls;
 // ── what is configured ──
 pub mod declarative;
 pub mod entity;
+pub mod options;
 pub mod plugin;
 pub mod settings;
 pub mod snapshot;
-// ── between the two planes ──
-pub mod mailbox;
 // ── cellar ──
 pub mod ring;
+// ── what both planes tell of themselves, and what crosses between them ──
+pub mod mailbox;
+pub mod telemetry;
 // ── data plane ──
 pub mod proxy;
 pub mod worker;
 // ── control plane ──
+pub mod control;
 pub mod publish;
 pub mod resolve;
-pub mod telemetry;
 // ── front door ──
 pub mod cli;
+pub mod gateway;

@@ -116,7 +116,7 @@ const _: () = assert!(CLIENT_INTERMEDIATES_MAX < CLIENT_CHAIN_COUNT_MAX);
 // ── certificate paths and verdicts: tls/trust, tls/client_auth, tls/upstream ──
 
 /// Certificates behind the leaf that are parsed at all before the choice above; one costs 2 to 3 µs.
-pub const CLIENT_CERTIFICATES_PARSED_MAX: usize = 16;
+pub const CHAIN_CERTIFICATES_PARSED_MAX: usize = 16;
 /// Intermediates an upstream's chain may contribute; servers send more than clients, and the operator picks them.
 pub const UPSTREAM_INTERMEDIATES_MAX: usize = 8;
 /// Intermediates taken from the trust set itself for one search.
@@ -134,12 +134,13 @@ pub const VERDICTS_REFUSED_MAX: usize = 512;
 pub const VERDICT_REFUSED_TTL_S: u64 = 5;
 /// Client configurations a core keeps; losing one costs its sessions, not a connection.
 pub const UPSTREAM_CONFIGS_MAX: usize = 4096;
-/// Server names one upstream identity keeps sessions for; with preserve_host the client chooses them.
-pub const UPSTREAM_SESSION_NAMES_MAX: usize = 32;
+/// Server names one upstream identity keeps sessions for; with preserve_host the client chooses them. rustls allocates
+/// about 300 bytes for each at once.
+pub const UPSTREAM_SESSION_NAMES_MAX: usize = 8;
 
 const _: () = {
     assert!(CLIENT_INTERMEDIATES_MAX <= PATH_INTERMEDIATES_MAX);
-    assert!(CLIENT_INTERMEDIATES_MAX <= CLIENT_CERTIFICATES_PARSED_MAX);
+    assert!(CLIENT_INTERMEDIATES_MAX <= CHAIN_CERTIFICATES_PARSED_MAX);
     assert!(PATH_SIGNATURES_MAX as usize > PATH_INTERMEDIATES_MAX);
     assert!(PATH_SIGNATURES_MAX < 100);
     assert!(VERDICTS_REFUSED_MAX < VERDICTS_TRUSTED_MAX);
@@ -254,7 +255,7 @@ pub const DECLARATIVE_ALIASES_MAX: usize = 4096;
 /// Bytes that anchors (`&x`) of a YAML document may hold together.
 pub const DECLARATIVE_ANCHOR_SIZE_MAX: usize = 512 * 1024;
 /// Nodes that all aliases of a YAML document may expand to.
-pub const DECLARATIVE_ALIAS_NODES_MAX: usize = 1_000_000;
+pub const DECLARATIVE_ALIAS_NODES_MAX: usize = 250_000;
 const _: () = assert!(DECLARATIVE_ALIASES_MAX * DECLARATIVE_ANCHOR_SIZE_MAX <= 2 << 30);
 
 // ── workers ──
@@ -264,3 +265,5 @@ pub const SELF_TEST_MS: u64 = 2000;
 pub const ACCEPT_BACK_OFF_MS: u64 = 50;
 /// At a drain's deadline, the moment tasks get to end (ms).
 pub const ABORT_MS: u64 = 20;
+/// How long a scrape waits for a busy core's figures (ms); without them that core's last ones are shown.
+pub const SCRAPE_WAIT_MS: u64 = 1000;

@@ -3,6 +3,7 @@
 //! Down: snapshots, ticket epochs, answers to name look-ups, a request for figures, drain. Up: look-ups, and which
 //! snapshot a core has let go. Log records have a channel of their own (`telemetry::log`).
 
+use crate::options::Options;
 use crate::ring::{Bell, Doorbell, doorbell};
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::CoreMetrics;
@@ -28,31 +29,47 @@ pub struct Epochs {
 
 /// Control thread → one core.
 pub enum Down {
-    Snapshot(Arc<Snapshot>),
+    /// From here on this is what requests see.
+    Publish {
+        snapshot: Arc<Snapshot>,
+        options: Arc<Options>,
+    },
     Tickets(Arc<Epochs>),
     Resolved(Arc<str>, Arc<Answer>),
     /// Asks for a copy of the core's figures.
     Scrape(Sender<(usize, Box<CoreMetrics>)>),
     /// Stop accepting, finish what runs, close what is idle; give up at the deadline.
-    Drain { deadline: Instant },
+    Drain {
+        deadline: Instant,
+    },
 }
 
 /// A core → control thread.
 pub enum Up {
-    Resolve { core: usize, name: Arc<str> },
+    Resolve {
+        core: usize,
+        name: Arc<str>,
+    },
     /// The core holds no older snapshot than this one any more.
-    Holds { core: usize, number: u64 },
+    Holds {
+        core: usize,
+        number: u64,
+    },
     /// The core accepts connections.
-    Ready { core: usize },
+    Ready {
+        core: usize,
+    },
     /// The core's last connection is gone after a drain.
-    Drained { core: usize },
+    Drained {
+        core: usize,
+    },
 }
 
 /// What became of a name.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// Empty when the look-up failed.
-    pub addresses: Vec<IpAddr>,
+    /// Empty when the look-up failed. The port is an SRV record's.
+    pub addresses: Vec<(IpAddr, Option<u16>)>,
     pub expires: Instant,
     pub error: Option<Arc<str>>,
 }
@@ -80,7 +97,9 @@ pub struct Post {
 impl Post {
     /// Puts one message into every core's channel, raises the generation, rings. Returns the cores whose channel was full.
     pub fn broadcast(&self, message: impl Fn() -> Down) -> Vec<usize> {
-        let full = (0..self.cores.len()).filter(|core| !self.put(*core, message())).collect();
+        let full = (0..self.cores.len())
+            .filter(|core| !self.put(*core, message()))
+            .collect();
         self.generation.raise();
         for (_, bell) in &self.cores {
             bell.ring();
@@ -98,10 +117,12 @@ impl Post {
     }
 
     fn put(&self, core: usize, message: Down) -> bool {
-        self.cores.get(core).is_some_and(|(sender, _)| match sender.try_send(message) {
-            Ok(()) => true,
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
-        })
+        self.cores
+            .get(core)
+            .is_some_and(|(sender, _)| match sender.try_send(message) {
+                Ok(()) => true,
+                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+            })
     }
 
     pub fn cores(&self) -> usize {
@@ -149,14 +170,26 @@ pub fn mailboxes(cores: usize) -> io::Result<(Post, Vec<Mailbox>, Inbox)> {
     let (near, far) = std::os::unix::net::UnixStream::pair()?;
     near.set_nonblocking(true)?;
     far.set_nonblocking(true)?;
-    let outbox = Outbox { sender: up_sender, bell: Arc::new(near) };
-    let mut post = Post { cores: Vec::with_capacity(cores), generation: generation.clone() };
+    let outbox = Outbox {
+        sender: up_sender,
+        bell: Arc::new(near),
+    };
+    let mut post = Post {
+        cores: Vec::with_capacity(cores),
+        generation: generation.clone(),
+    };
     let mut boxes = Vec::with_capacity(cores);
     for core in 0..cores {
         let (sender, down) = bounded(DOWN_MAX);
         let (bell, doorbell) = doorbell()?;
         post.cores.push((sender, bell));
-        boxes.push(Mailbox { core, down, doorbell, up: outbox.clone(), generation: generation.clone() });
+        boxes.push(Mailbox {
+            core,
+            down,
+            doorbell,
+            up: outbox.clone(),
+            generation: generation.clone(),
+        });
     }
     Ok((post, boxes, Inbox { up, bell: far }))
 }

@@ -1,37 +1,22 @@
 //! The front door.
 
+use sallyport::cli::{self, Hooks};
+use sallyport::gateway;
 use std::process::ExitCode;
-
-use sallyport::cli::{self, Checked, Demo, Hooks, Start};
-use sallyport::settings::Settings;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // With two crypto libraries linked, whatever relies on a default would panic without one (RUNTIME.md §0.3).
+    gateway::install_crypto();
     cli::run(&Hooks {
-        start,
+        start: gateway::start,
         demo,
-        check_file,
+        check_file: gateway::check_file,
     })
 }
 
-fn start(_: Start) -> ExitCode {
-    eprintln!("error: this build has no engine");
+fn demo(_: cli::Demo) -> ExitCode {
     ExitCode::FAILURE
-}
-
-fn demo(_: Demo) -> ExitCode {
-    eprintln!("error: this build has no demo");
-    ExitCode::FAILURE
-}
-
-fn check_file(settings: &Settings) -> Checked {
-    let mut checked = Checked::default();
-    if settings.declarative_config.is_some() || settings.declarative_config_string.is_some() {
-        checked
-            .errors
-            .push("this build cannot read declarative files".into());
-    }
-    checked
 }

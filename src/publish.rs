@@ -1,1 +1,171 @@
-//! (to be written)
+//! From a checked configuration to every core: compile, broadcast, and remember what to say about it.
+
+use crate::entity::{Config, Kind, rows};
+use crate::limits;
+use crate::mailbox::{Down, Post};
+use crate::options::Options;
+use crate::snapshot::tls_glue::{self, Tls};
+use crate::snapshot::{Globals, Snapshot};
+use crate::telemetry::metrics::CertificateExpiry;
+use crate::tls::identity::Identity;
+use crate::tls::upstream::Versions;
+use std::sync::Arc;
+
+/// A configuration with what is worth saying about it.
+pub struct Configuration {
+    pub config: Config,
+    pub warnings: Vec<String>,
+}
+
+/// Compiles configurations, each with what the one before it left unchanged. It may take seconds: it belongs on a thread
+/// that may block.
+pub struct Publisher {
+    globals: Globals<Tls>,
+    tls: Tls,
+    current: Option<Arc<Snapshot>>,
+    warnings: Vec<String>,
+    facts: Facts,
+    number: u64,
+}
+
+/// What the status listener tells of the configuration in force.
+#[derive(Clone, Default)]
+pub struct Facts {
+    pub number: u64,
+    /// Nothing is configured.
+    pub empty: bool,
+    /// 32 hex digits over the content (KONG.md §7.2).
+    pub hash: String,
+    /// Those that expire first, at most `limits::METRIC_CERTIFICATES_MAX`.
+    pub certificates: Vec<CertificateExpiry>,
+}
+
+impl Publisher {
+    pub fn new(globals: Globals<Tls>) -> Self {
+        Publisher {
+            globals,
+            tls: Tls {
+                upstream_versions: Versions {
+                    tls12: true,
+                    tls13: true,
+                },
+            },
+            current: None,
+            warnings: Vec::new(),
+            facts: Facts::default(),
+            number: 0,
+        }
+    }
+
+    /// Compiles with other globals from here on, if the configuration compiles with them: a refusal changes nothing.
+    ///
+    /// # Errors
+    /// Every problem, in a line each.
+    pub fn compile_with(
+        &mut self,
+        globals: Globals<Tls>,
+        configuration: &Configuration,
+    ) -> Result<Arc<Snapshot>, Vec<String>> {
+        let before = std::mem::replace(&mut self.globals, globals);
+        let compiled = self.compile(configuration);
+        if compiled.is_err() {
+            self.globals = before;
+        }
+        compiled
+    }
+
+    /// # Errors
+    /// As `compile_with`.
+    pub fn compile(&mut self, configuration: &Configuration) -> Result<Arc<Snapshot>, Vec<String>> {
+        let config = &configuration.config;
+        let number = self.number + 1;
+        let compiled = tls_glue::compile(
+            &self.tls,
+            config,
+            &self.globals,
+            self.current.as_deref(),
+            number,
+        );
+        let (snapshot, warnings) = compiled
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        self.number = number;
+        self.warnings = configuration.warnings.clone();
+        self.warnings
+            .extend(warnings.iter().map(ToString::to_string));
+        self.facts = facts(config, number);
+        let snapshot = Arc::new(snapshot);
+        self.current = Some(snapshot.clone());
+        Ok(snapshot)
+    }
+
+    /// What the last compilation had to say, once.
+    pub fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    pub fn facts(&self) -> Facts {
+        self.facts.clone()
+    }
+}
+
+/// Makes a snapshot the one that every core uses from its next handshake and request head on.
+/// Returns the cores whose mailbox was full: they are stuck, and serve the old one.
+pub fn broadcast(post: &Post, snapshot: &Arc<Snapshot>, options: &Arc<Options>) -> Vec<usize> {
+    post.broadcast(|| Down::Publish {
+        snapshot: snapshot.clone(),
+        options: options.clone(),
+    })
+}
+
+fn facts(config: &Config, number: u64) -> Facts {
+    let empty = config
+        .tables
+        .values()
+        .all(std::collections::BTreeMap::is_empty);
+    let hash = if empty {
+        "0".repeat(32)
+    } else {
+        let text = crate::declarative::dump(config).to_string();
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+        digest
+            .as_ref()
+            .iter()
+            .take(16)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    };
+    let mut certificates = Vec::new();
+    for row in config
+        .rows::<rows::Certificate>(Kind::Certificates)
+        .flatten()
+    {
+        for pem in std::iter::once(&row.cert).chain(&row.cert_alt) {
+            certificates.extend(expiry("certificate", row.id, pem));
+        }
+    }
+    for row in config
+        .rows::<rows::CaCertificate>(Kind::CaCertificates)
+        .flatten()
+    {
+        certificates.extend(expiry("ca_certificate", row.id, &row.cert));
+    }
+    certificates.sort_by_key(|certificate| certificate.not_after);
+    certificates.truncate(limits::METRIC_CERTIFICATES_MAX);
+    Facts {
+        number,
+        empty,
+        hash,
+        certificates,
+    }
+}
+
+fn expiry(kind: &'static str, id: uuid::Uuid, pem: &str) -> Option<CertificateExpiry> {
+    let certificates = crate::entity::pem::certificates(pem).ok()?;
+    let identity = Identity::parse(certificates.first()?).ok()?;
+    Some(CertificateExpiry {
+        kind,
+        id: id.to_string(),
+        name: identity.subject_dn.to_string(),
+        not_after: i64::try_from(identity.facts.not_after).unwrap_or(i64::MAX),
+    })
+}

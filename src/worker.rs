@@ -2,9 +2,9 @@
 
 use crate::limits;
 use crate::mailbox::{Mailbox, Up};
+use crate::options::Options;
 use crate::proxy::connection::{self, Accepted};
 use crate::proxy::core::{Core, CoreMailbox, Parts};
-use crate::proxy::options::Options;
 use crate::ring::{self, Driver, Engine, Guarded, Listener};
 use crate::snapshot::Snapshot;
 use crate::telemetry::access::Level;
@@ -61,7 +61,11 @@ pub struct Seed {
 /// The address cannot be bound.
 pub fn listen(on: &ListenOn, cpu: Option<usize>) -> io::Result<TcpListener> {
     use socket2::{Domain, Protocol, Socket, Type};
-    let domain = if on.address.is_ipv6() { Domain::IPV6 } else { Domain::IPV4 };
+    let domain = if on.address.is_ipv6() {
+        Domain::IPV6
+    } else {
+        Domain::IPV4
+    };
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
@@ -102,16 +106,36 @@ pub fn listen(on: &ListenOn, cpu: Option<usize>) -> io::Result<TcpListener> {
 /// The engine cannot be started on this thread.
 pub fn run(seed: Seed) -> io::Result<()> {
     if !core_affinity::set_for_current(core_affinity::CoreId { id: seed.cpu }) {
-        log::error(Level::Warn, format_args!("core {}: cannot pin to CPU {}", seed.mailbox.core, seed.cpu));
+        log::error(
+            Level::Warn,
+            format_args!("core {}: cannot pin to CPU {}", seed.mailbox.core, seed.cpu),
+        );
     }
     let engine = seed.engine;
     ring::run(engine, move |driver| live(seed, driver))?
 }
 
 async fn live(seed: Seed, driver: Driver) -> io::Result<()> {
-    let Seed { listeners, options, snapshot, tickets, mailbox, log, chosen, .. } = seed;
+    let Seed {
+        listeners,
+        options,
+        snapshot,
+        tickets,
+        mailbox,
+        log,
+        chosen,
+        ..
+    } = seed;
     let (mailbox, doorbell) = CoreMailbox::open(mailbox);
-    let core = Core::new(Parts { driver, options, snapshot, tickets, mailbox, log, chosen });
+    let core = Core::new(Parts {
+        driver,
+        options,
+        snapshot,
+        tickets,
+        mailbox,
+        log,
+        chosen,
+    });
 
     // A ring that takes operations but never completes them would hang in silence (RUNTIME.md §14.6).
     self_test(&core).await?;
@@ -125,14 +149,22 @@ async fn live(seed: Seed, driver: Driver) -> io::Result<()> {
         let listener = Rc::new(Listener::new(listener, driver.nonblocking())?);
         for _ in 0..limits::ACCEPTS_IN_FLIGHT {
             accepting.set(accepting.get() + 1);
-            monoio::spawn(accept(core.clone(), listener.clone(), on.clone(), accepting.clone()));
+            monoio::spawn(accept(
+                core.clone(),
+                listener.clone(),
+                on.clone(),
+                accepting.clone(),
+            ));
         }
     }
     core.up.send(Up::Ready { core: core.index });
 
     // Drain: no more accepts, then the last connection, or the deadline.
     core.draining.wait().await;
-    let deadline = core.drain_deadline.get().map_or_else(Instant::now, Instant::from_std);
+    let deadline = core
+        .drain_deadline
+        .get()
+        .map_or_else(Instant::now, Instant::from_std);
     while accepting.get() > 0 || core.connections.get() > 0 {
         if Instant::now() >= deadline {
             core.aborting.raise();
@@ -170,19 +202,27 @@ async fn accept(core: Rc<Core>, listener: Rc<Listener>, on: ListenOn, accepting:
         let accepted = listener.accept(core.draining.wait()).await;
         match accepted {
             Some(Ok((socket, peer))) => {
-                if core.connections.get() >= core.options.connections_max {
+                if core.connections.get() >= core.options().connections_max {
                     core.metrics.borrow_mut().shed("connections");
                     drop(socket);
                     continue;
                 }
-                let accepted =
-                    Accepted { peer, port: on.address.port(), tls: on.tls, proxy_protocol: on.proxy_protocol };
+                let accepted = Accepted {
+                    peer,
+                    port: on.address.port(),
+                    tls: on.tls,
+                    proxy_protocol: on.proxy_protocol,
+                };
                 spawn_connection(&core, connection::serve(core.clone(), socket, accepted));
             }
             // Out of descriptors or memory: nothing is gained by asking again at once.
             Some(Err(error)) => {
                 core.metrics.borrow_mut().shed("accept");
-                crate::proxy::log::error(&core, Level::Error, format_args!("accept on {}: {error}", on.address));
+                crate::proxy::log::error(
+                    &core,
+                    Level::Error,
+                    format_args!("accept on {}: {error}", on.address),
+                );
                 monoio::time::sleep(Duration::from_millis(limits::ACCEPT_BACK_OFF_MS)).await;
             }
             None => break,
@@ -201,7 +241,11 @@ fn spawn_connection(core: &Rc<Core>, future: impl Future<Output = ()> + 'static)
     monoio::spawn(async move {
         if Guarded::new(future).await.is_none() {
             core.metrics.borrow_mut().panic();
-            crate::proxy::log::error(&core, Level::Crit, format_args!("a connection ended in a panic"));
+            crate::proxy::log::error(
+                &core,
+                Level::Crit,
+                format_args!("a connection ended in a panic"),
+            );
         }
     });
 }

@@ -21,6 +21,7 @@ const NOT_SERVED: &[&str] = &["grpc", "grpcs", "tcp", "tls", "tls_passthrough", 
 /// Looks at checked rows; `now` is in Unix seconds.
 pub fn advise(rows: &[(usize, Entity)], items: &[Item], now: i64) -> Vec<Note> {
     let authorities = authorities(rows, items);
+    let consumers = consumers(rows, items);
     let of_one = |(item, row): &(usize, Entity)| -> Vec<Note> {
         let mut notes = Vec::new();
         let mut note = |field: &'static str, text: String| notes.push((*item, field, text));
@@ -37,7 +38,7 @@ pub fn advise(rows: &[(usize, Entity)], items: &[Item], now: i64) -> Vec<Note> {
             }
             Kind::Services => service(row, &mut note),
             Kind::Routes => route(row, &mut note),
-            Kind::Plugins => plugin(row, &mut note),
+            Kind::Plugins => plugin(row, &consumers, &mut note),
             _ => {}
         }
         notes
@@ -56,6 +57,15 @@ fn authorities(rows: &[(usize, Entity)], items: &[Item]) -> HashSet<Vec<u8>> {
     cas.flat_map(|(_, row)| chain(row, "cert"))
         .map(|facts| facts.subject)
         .collect()
+}
+
+/// Ids and usernames of the consumers of the file.
+fn consumers<'a>(rows: &'a [(usize, Entity)], items: &[Item]) -> HashSet<&'a str> {
+    let consumers = rows
+        .iter()
+        .filter(|(item, _)| items[*item].kind == Kind::Consumers);
+    let names = consumers.flat_map(|(_, row)| [row.get("id"), row.get("username")]);
+    names.flatten().filter_map(Value::as_str).collect()
 }
 
 fn certificate(
@@ -199,7 +209,7 @@ fn route(row: &Entity, note: &mut impl FnMut(&'static str, String)) {
     }
 }
 
-fn plugin(row: &Entity, note: &mut impl FnMut(&'static str, String)) {
+fn plugin(row: &Entity, consumers: &HashSet<&str>, note: &mut impl FnMut(&'static str, String)) {
     let config = |field: &str| row.get("config").and_then(|config| config.get(field));
     let mtls = row.get("name").is_some_and(|name| name == "mtls-auth");
     if mtls && config("revocation_check_mode").is_some_and(|mode| mode == "IGNORE_CA_ERROR") {
@@ -207,6 +217,20 @@ fn plugin(row: &Entity, note: &mut impl FnMut(&'static str, String)) {
             "config.revocation_check_mode",
             "IGNORE_CA_ERROR is stored, but this version does not look revocation up yet".into(),
         );
+    }
+    for (field, at) in [
+        ("anonymous", "config.anonymous"),
+        ("default_consumer", "config.default_consumer"),
+    ] {
+        let name = config(field).and_then(Value::as_str).filter(|_| mtls);
+        if let Some(name) = name.filter(|name| !consumers.contains(name)) {
+            note(
+                at,
+                format!(
+                    "'{name}' is neither the id nor the username of a consumer: such requests end in 500"
+                ),
+            );
+        }
     }
 }
 

@@ -238,8 +238,6 @@ impl Loader {
         };
         let set = |field: &&str| input.get(*field).is_some_and(|value| !value.is_null());
         let key = own.iter().find(|fields| fields.iter().any(set));
-        // Equal certificates may be stored twice, and what has no key is told apart by its content.
-        let repeats = kind == Kind::Certificates || key.is_none();
         let mut name = kind.name().to_owned();
         let mut part = |text: &str| {
             name.push('\0');
@@ -248,6 +246,7 @@ impl Loader {
         match key {
             Some(fields) => {
                 for field in *fields {
+                    part(field);
                     part(&input.get(*field).map(Value::to_string).unwrap_or_default());
                 }
             }
@@ -261,12 +260,20 @@ impl Loader {
                 part(&Value::Object(input.clone()).to_string());
             }
         }
-        let id = Uuid::new_v5(&NAMESPACE, name.as_bytes());
-        let count = self.made.entry(id).or_default();
-        *count += 1;
-        match *count {
-            count if repeats && count > 1 => Uuid::new_v5(&id, count.to_string().as_bytes()),
-            _ => id,
+        let first = Uuid::new_v5(&NAMESPACE, name.as_bytes());
+        // Equal certificates may be stored twice, what has no key is told apart by its content, and an id given
+        // elsewhere in the file may be this one: count on. True duplicates fail `check_unique`.
+        let count = self.made.entry(first).or_default();
+        let known = self.known.get(&kind);
+        loop {
+            *count += 1;
+            let id = match *count {
+                1 => first,
+                count => Uuid::new_v5(&first, count.to_string().as_bytes()),
+            };
+            if !known.is_some_and(|known| known.contains(&id)) {
+                return id;
+            }
         }
     }
 

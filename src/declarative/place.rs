@@ -65,7 +65,7 @@ impl Failure {
             .or_insert_with(|| text.into());
     }
 
-    /// An error of a list element as a whole (`expected a record`), or of the list itself (`last` without index).
+    /// An error of a list element as a whole (`expected a record`), or, without an index, of the list itself.
     pub(super) fn element(
         &mut self,
         parents: &[Step],

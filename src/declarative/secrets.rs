@@ -1,4 +1,5 @@
 //! Values kept outside the file: `{file: path}` (ours) and `{vault://env/NAME}` (Kong's env vault).
+use crate::entity::pem;
 use serde_json::Value;
 
 /// What a reference points to.
@@ -12,6 +13,18 @@ pub enum Secret<'a> {
 
 /// Resolves a value that is a reference; `None` when it is none. The error names the reference.
 pub fn resolve(
+    value: &Value,
+    read: &dyn Fn(Secret<'_>) -> Result<String, String>,
+) -> Option<Result<String, String>> {
+    let resolved = follow(value, read)?;
+    Some(resolved.and_then(|text| match pem::is_reference(&text) {
+        // It would pass for one that is checked elsewhere.
+        true => Err("it points to another reference".to_owned()),
+        false => Ok(text),
+    }))
+}
+
+fn follow(
     value: &Value,
     read: &dyn Fn(Secret<'_>) -> Result<String, String>,
 ) -> Option<Result<String, String>> {

@@ -12,6 +12,7 @@ fn secrets(secret: Secret<'_>) -> Result<String, String> {
         Secret::File("certs/leaf.key") => Ok(LEAF_KEY.into()),
         Secret::File(_) => Err("no such file".into()),
         Secret::Env("LEAF_KEY") => Ok(LEAF_KEY.into()),
+        Secret::Env("ROUND") => Ok("{vault://env/leaf-key}".into()),
         Secret::Env("BUNDLE") => Ok(json!({"key": LEAF_KEY}).to_string()),
         Secret::Env(_) => Err("not set".into()),
     }
@@ -442,6 +443,18 @@ fn what_is_unique_is_declared_once() {
         json!({"cert": LEAF, "key": LEAF_KEY}),
     )));
     assert_eq!(all.config.table(Kind::Certificates).count(), 2);
+    let all = loaded(&file(
+        json!({"consumers": [{"username": "a"}, {"custom_id": "a"}]}),
+    ));
+    assert_eq!(all.config.table(Kind::Consumers).count(), 2);
+    // An id that was made for "a" and is now given to "b" does not swallow a new "a".
+    let made = only(
+        &loaded(&file(json!({"consumers": [{"username": "a"}]}))),
+        Kind::Consumers,
+    )["id"]
+        .clone();
+    let text = file(json!({"consumers": [{"id": made, "username": "b"}, {"username": "a"}]}));
+    assert_eq!(loaded(&text).config.table(Kind::Consumers).count(), 2);
     let all = loaded(&file(twice("routes", json!({"paths": ["/"]}))));
     assert_eq!(all.config.table(Kind::Routes).count(), 2);
 }
@@ -537,6 +550,10 @@ fn secrets_are_read_or_named() {
         (
             json!("{vault://env/leaf-key/x}"),
             "{vault://env/leaf-key/x}: the variable LEAF_KEY does not hold JSON",
+        ),
+        (
+            json!("{vault://env/round}"),
+            "it points to another reference",
         ),
     ] {
         let text = file(json!({"certificates": [{"id": ID, "cert": LEAF, "key": key}]}));
@@ -643,6 +660,18 @@ fn warnings_name_what_deserves_a_look() {
     ] {
         assert_eq!(texts(loaded(&text)), expected, "{text}");
     }
+    let plugin = json!({"name": "mtls-auth", "config": {
+        "ca_certificates": [ID], "anonymous": "bob", "default_consumer": "nobody", "revocation_check_mode": "SKIP"
+    }});
+    let text = file(json!({
+        "ca_certificates": [{"id": ID, "cert": ROOT}], "consumers": [{"username": "bob"}], "plugins": [plugin]
+    }));
+    assert_eq!(
+        texts(loaded(&text)),
+        [
+            "plugins[1] (name mtls-auth).config.default_consumer: 'nobody' is neither the id nor the username of a consumer: such requests end in 500"
+        ]
+    );
     let text = certificate(format!("{SEC1}{INTER}"), SEC1_KEY);
     let late = texts(read_at(&text, LATER_MS).unwrap());
     assert_eq!(late[0], format!("{at}: the certificate has expired"));
@@ -694,5 +723,37 @@ fn the_corpus_keeps_what_the_fuzz_target_asserts() {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let valid = check_fuzz(&std::fs::read(&path).unwrap());
         assert_eq!(valid, name.starts_with("valid"), "{name}");
+    }
+}
+
+#[test]
+#[ignore = "takes seconds; run by hand to time it"]
+fn a_hundred_thousand_certificates_are_read() {
+    for (cert, key) in [(LEAF, LEAF_KEY), (PKCS1, PKCS1_KEY)] {
+        let block = |text: &str| {
+            text.lines()
+                .map(|line| format!("    {line}\n"))
+                .collect::<String>()
+        };
+        let (cert, key) = (block(cert), block(key));
+        let mut text = "_format_version: '3.0'\ncertificates:\n".to_owned();
+        for n in 0..100_000 {
+            text.push_str(&format!(
+                "- cert: |\n{cert}  key: |\n{key}  snis: [{{name: n{n}.example.com}}]\n"
+            ));
+        }
+        let start = std::time::Instant::now();
+        let document = super::document::read(&text).unwrap();
+        eprintln!("{} MB, document {:?}", text.len() >> 20, start.elapsed());
+        drop(document);
+        let start = std::time::Instant::now();
+        let all = loaded(&text);
+        eprintln!("whole {:?}", start.elapsed());
+        assert_eq!(all.config.table(Kind::Snis).count(), 100_000);
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        eprintln!(
+            "{:?}",
+            status.lines().find(|line| line.starts_with("VmHWM"))
+        );
     }
 }

@@ -44,7 +44,7 @@ impl Walked {
     }
 }
 
-/// Fails only when the head makes the rest meaningless.
+/// Fails only when the format's version is not known, which makes the rest meaningless.
 pub fn walk(document: Document) -> Result<Walked, Failure> {
     let Document { mut root, yaml } = document;
     let mut walker = Walker {
@@ -55,8 +55,7 @@ pub fn walk(document: Document) -> Result<Walked, Failure> {
         shared: Map::new(),
         migrate: false,
     };
-    walker.head(&mut root);
-    if !walker.walked.failure.is_empty() {
+    if !walker.head(&mut root) {
         return Err(walker.walked.failure);
     }
     let children: Vec<_> = Kind::ALL
@@ -67,7 +66,8 @@ pub fn walk(document: Document) -> Result<Walked, Failure> {
         match Kind::from_name(&key) {
             Some(kind) => walker.list(kind, value, None, &children),
             None if NOT_OURS.contains(&key.as_str()) => {
-                if !is_empty(&value) && !(key == "workspaces" && only_default(&value)) {
+                let tolerated = key == "workspaces" && only_default(&value);
+                if !is_empty(&value) && !tolerated {
                     walker.walked.failure.top(&key, &not_ours(&key));
                 }
             }
@@ -104,14 +104,19 @@ fn children(parent: Kind) -> Children {
 }
 
 impl Walker {
-    fn head(&mut self, root: &mut Map<String, Value>) {
+    /// False when the version is not known.
+    fn head(&mut self, root: &mut Map<String, Value>) -> bool {
+        let mut known = true;
         let failure = &mut self.walked.failure;
         match root.shift_remove("_format_version") {
             None | Some(Value::Null) => failure.top("_format_version", "required field missing"),
             Some(Value::String(version)) => match version.as_str() {
                 "3.0" => {}
                 "1.1" | "2.1" => self.migrate = true,
-                _ => failure.top("_format_version", "expected one of: 1.1, 2.1, 3.0"),
+                _ => {
+                    known = false;
+                    failure.top("_format_version", "expected one of: 1.1, 2.1, 3.0");
+                }
             },
             Some(_) => failure.top("_format_version", "expected a string"),
         }
@@ -146,6 +151,7 @@ impl Walker {
                     .into(),
             ));
         }
+        known
     }
 
     fn list(

@@ -1,7 +1,7 @@
 //! The configuration tables of the plugins that are enabled here (KONG.md §5). The code that runs a plugin
 //! reads a `config` that has passed its table: every field present, unset ones null.
 use super::checks;
-use super::schema::{EntityCheck, Field, Literal, common};
+use super::schema::{Check, EntityCheck, Field, Literal, common};
 use serde_json::Value;
 
 pub struct PluginSchema {
@@ -16,7 +16,7 @@ pub struct PluginSchema {
     /// Checks of the plugin entity; field names are dotted (`config.x`).
     pub checks: &'static [EntityCheck],
     /// Checks of `config` as a whole, reported at `config`.
-    pub config_check: Option<fn(&Value) -> Result<(), String>>,
+    pub config_check: Option<Check>,
 }
 
 pub fn find(name: &str) -> Option<&'static PluginSchema> {
@@ -158,7 +158,7 @@ const PROMETHEUS: PluginSchema = PluginSchema {
         Field::boolean("upstream_health_metrics").default(Literal::Bool(false)),
     ],
     protocols: ALL_PROTOCOLS,
-    consumer_scope: false,
+    consumer_scope: true,
     checks: &[],
     config_check: None,
 };

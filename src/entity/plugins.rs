@@ -2,7 +2,7 @@
 //! `protocols` and forbid scopes.
 use super::schema::{Field, Literal, OnDelete, Schema, Shape, common};
 use super::{Entity, Kind, checks, plugin_schemas};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 pub static SCHEMA: Schema = Schema {
@@ -30,7 +30,7 @@ pub static SCHEMA: Schema = Schema {
     unique_together: &[&["consumer", "name", "route", "service"]],
     checks: &[],
     shorthands: &[],
-    prepare: None,
+    prepare: Some(drop_foreign_nulls),
     finish: None,
 };
 
@@ -40,6 +40,15 @@ const fn protocols(elements: &'static Field) -> Field {
     Field::set("protocols", elements)
         .required()
         .default(Literal::Texts(&["grpc", "grpcs", "http", "https"]))
+}
+
+/// Fields of other editions, which decK writes as null into its files.
+fn drop_foreign_nulls(input: &mut Map<String, Value>) {
+    for name in ["consumer_group", "ordering", "condition"] {
+        if input.get(name).is_some_and(Value::is_null) {
+            input.shift_remove(name);
+        }
+    }
 }
 
 /// The table for the plugin of that name; `None`: not enabled here.

@@ -1,8 +1,9 @@
 //! `routes` (KONG.md §1.6).
 use super::errors::Errors;
+use super::rules;
 use super::schema::{EntityCheck, Field, Literal, OnDelete, Schema, Then, When, common};
 use super::services::PROTOCOLS;
-use super::validate::{self, Context};
+use super::validate::Context;
 use super::{Entity, Kind, checks};
 use serde_json::{Map, Value};
 
@@ -188,7 +189,7 @@ const fn forbid(when: When, then_field: &'static str, message: &'static str) -> 
 
 /// The default of `strip_path` is false for grpc and grpcs.
 fn strip_path_by_protocol(input: &mut Map<String, Value>) {
-    let grpc = validate::holds(GRPC, input.get("protocols").unwrap_or(&Value::Null));
+    let grpc = rules::holds(GRPC, input.get("protocols").unwrap_or(&Value::Null));
     if grpc && !input.contains_key("strip_path") {
         input.insert("strip_path".into(), false.into());
     }

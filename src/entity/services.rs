@@ -66,9 +66,16 @@ pub static SCHEMA: Schema = Schema {
         name: "url",
         expand: expand_url,
     }],
-    prepare: None,
+    prepare: Some(drop_foreign_nulls),
     finish: None,
 };
+
+/// A field of newer editions, which their tools write as null.
+fn drop_foreign_nulls(input: &mut Map<String, Value>) {
+    if input.get("tls_sans").is_some_and(Value::is_null) {
+        input.shift_remove("tls_sans");
+    }
+}
 
 /// Milliseconds.
 const fn timeout(name: &'static str) -> Field {

@@ -5,42 +5,64 @@ use crate::cli::Checked;
 use crate::declarative::{self, Options, Secret};
 use crate::entity::Config;
 use crate::limits;
-use crate::publish::Publisher;
+use crate::publish::{Configuration, Publisher};
 use crate::settings::Settings;
 use crate::tls::provider;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
-
-/// A configuration with what is worth saying about it.
-pub struct Configuration {
-    pub config: Config,
-    pub warnings: Vec<String>,
-}
 
 /// Reads what `declarative_config` or `declarative_config_string` holds; without either the gateway serves nothing.
 ///
 /// # Errors
 /// Every error of the file, each with its place.
 pub fn read(settings: &Settings) -> Result<Configuration, Vec<String>> {
-    let (text, folder, name) = match (&settings.declarative_config, &settings.declarative_config_string) {
+    let (text, folder, name) = match (
+        &settings.declarative_config,
+        &settings.declarative_config_string,
+    ) {
         (Some(path), _) => {
-            let text = read_text(path).map_err(|error| vec![format!("declarative_config: {}: {error}", path.display())])?;
-            (text, path.parent().map(Path::to_path_buf), path.display().to_string())
+            let text = read_text(path).map_err(|error| {
+                vec![format!("declarative_config: {}: {error}", path.display())]
+            })?;
+            (
+                text,
+                path.parent().map(Path::to_path_buf),
+                path.display().to_string(),
+            )
         }
         (None, Some(text)) => (text.clone(), None, "declarative_config_string".to_owned()),
         (None, None) => {
             let warnings = vec!["no declarative_config is set: every request gets 404".to_owned()];
-            return Ok(Configuration { config: Config::default(), warnings });
+            return Ok(Configuration {
+                config: Config::default(),
+                warnings,
+            });
         }
     };
     let secrets = |secret: Secret<'_>| resolve(secret, folder.as_deref());
-    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-    match declarative::parse(&text, &Options { now_ms, secrets: &secrets }) {
+    let now_ms = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as i64);
+    match declarative::parse(
+        &text,
+        &Options {
+            now_ms,
+            secrets: &secrets,
+        },
+    ) {
         Ok(loaded) => Ok(Configuration {
             config: loaded.config,
-            warnings: loaded.warnings.iter().map(|warning| format!("{name}: {warning}")).collect(),
+            warnings: loaded
+                .warnings
+                .iter()
+                .map(|warning| format!("{name}: {warning}"))
+                .collect(),
         }),
-        Err(failure) => Err(failure.lines().iter().map(|line| format!("{name}: {line}")).collect()),
+        Err(failure) => Err(failure
+            .lines()
+            .iter()
+            .map(|line| format!("{name}: {line}"))
+            .collect()),
     }
 }
 
@@ -75,7 +97,9 @@ pub fn check_file(settings: &Settings) -> Checked {
 
 fn resolve(secret: Secret<'_>, folder: Option<&Path>) -> Result<String, String> {
     match secret {
-        Secret::Env(name) => std::env::var(name).map_err(|_| format!("environment variable {name} is not set")),
+        Secret::Env(name) => {
+            std::env::var(name).map_err(|_| format!("environment variable {name} is not set"))
+        }
         Secret::File(path) => {
             let path = folder.map_or_else(|| PathBuf::from(path), |folder| folder.join(path));
             read_text(&path).map_err(|error| format!("{}: {error}", path.display()))

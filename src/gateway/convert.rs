@@ -1,7 +1,7 @@
 //! Settings in the forms that the data plane and the control side use. No file is read here.
 
-use crate::proxy::error_body::Format;
-use crate::proxy::options::{Network, Options, RealIp, ResponseFields};
+use crate::http1::error_body::Format;
+use crate::options::{Options, RealIp, ResponseFields};
 use crate::resolve::{HostsFile, Order, ResolveSettings};
 use crate::ring::Engine;
 use crate::settings::{self, Settings};
@@ -36,21 +36,23 @@ pub fn options(settings: &Settings) -> Options {
         connections_max: settings.connections_max as usize,
         handshakes_max: settings.handshakes_in_flight_max as usize,
         client_verdict_grace: settings.client_verdict_grace,
-        trusted: settings
-            .trusted_ips
-            .iter()
-            .map(|block| Network { address: block.address, prefix: block.prefix })
-            .collect(),
+        trusted: settings.trusted_ips.clone(),
         real_ip: match &settings.real_ip_header {
             settings::RealIpHeader::ProxyProtocol => RealIp::ProxyProtocol,
-            settings::RealIpHeader::Field(name) if name.eq_ignore_ascii_case("X-Real-IP") => RealIp::XRealIp,
+            settings::RealIpHeader::Field(name) if name.eq_ignore_ascii_case("X-Real-IP") => {
+                RealIp::XRealIp
+            }
             settings::RealIpHeader::Field(name) if name.eq_ignore_ascii_case("X-Forwarded-For") => {
                 RealIp::XForwardedFor
             }
             settings::RealIpHeader::Field(name) => RealIp::Other(name.clone()),
         },
         real_ip_recursive: settings.real_ip_recursive,
-        port_maps: settings.port_maps.iter().map(|map| (map.listening, map.public)).collect(),
+        port_maps: settings
+            .port_maps
+            .iter()
+            .map(|map| (map.listening, map.public))
+            .collect(),
         headers: ResponseFields {
             server: headers.server,
             via: headers.via,
@@ -91,7 +93,11 @@ pub fn server_settings(settings: &Settings, chosen: &Chosen) -> ServerSettings {
                 settings::TlsVersion::Tls13 => Version::Tls13,
             })
             .collect(),
-        suites: settings.ssl_ciphers.iter().map(|suite| suite.id()).collect(),
+        suites: settings
+            .ssl_ciphers
+            .iter()
+            .map(|suite| suite.id())
+            .collect(),
         groups: settings.ssl_groups.iter().map(|group| group.id()).collect(),
         prefer_server_order: settings.ssl_prefer_server_ciphers,
         session_tickets: settings.ssl_session_tickets,
@@ -108,13 +114,19 @@ pub fn listen_on(settings: &Settings) -> Vec<ListenOn> {
             address: listen.addr,
             tls: listen.ssl,
             proxy_protocol: listen.proxy_protocol,
-            backlog: listen.backlog.map_or(BACKLOG, |backlog| i32::try_from(backlog).unwrap_or(i32::MAX)),
+            backlog: listen.backlog.map_or(BACKLOG, |backlog| {
+                i32::try_from(backlog).unwrap_or(i32::MAX)
+            }),
             ipv6only: listen.ipv6only,
             deferred: listen.deferred,
             keepalive: match listen.so_keepalive {
                 None | Some(settings::KeepAlive::Off) => None,
                 Some(settings::KeepAlive::On) => Some(Keepalive::default()),
-                Some(settings::KeepAlive::Tuned { idle, interval, count }) => Some(Keepalive {
+                Some(settings::KeepAlive::Tuned {
+                    idle,
+                    interval,
+                    count,
+                }) => Some(Keepalive {
                     idle_s: idle.map(whole_seconds),
                     interval_s: interval.map(whole_seconds),
                     count,

@@ -10,7 +10,7 @@ mod material;
 pub use configuration::check_file;
 
 use crate::cli::Start;
-use crate::control::{self, Control};
+use crate::control::{self, Control, Reading};
 use crate::mailbox::{self, Epochs};
 use crate::publish::Publisher;
 use crate::ring::{self, Engine};
@@ -18,12 +18,17 @@ use crate::settings::Settings;
 use crate::telemetry::access::Level;
 use crate::telemetry::log::{self, Logs};
 use crate::tls::provider;
-use crate::tls::tickets::{EpochSecret, Ticketer};
+use crate::tls::tickets::{EpochSecret, Ticketer, random_secret};
 use crate::worker::{self, Seed};
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
+
+/// The process-wide default of the TLS library: the first thing a process does.
+pub fn install_crypto() {
+    provider::install_default(provider::Mode::Auto);
+}
 
 /// Runs the gateway in the foreground until it has drained.
 pub fn start(start: Start) -> ExitCode {
@@ -55,29 +60,57 @@ fn run(start: Start) -> Result<ExitCode, String> {
     let globals = material::globals(settings, &chosen)?;
     let configuration = configuration::read(settings).map_err(|errors| errors.join("\n"))?;
     let mut publisher = Publisher::new(globals);
-    let snapshot = publisher.compile(&configuration).map_err(|problems| problems.join("\n"))?;
+    let snapshot = publisher
+        .compile(&configuration)
+        .map_err(|problems| problems.join("\n"))?;
 
-    let logs = Logs::open(&convert::log_targets(settings)).map_err(|error| error.to_string())?;
+    let logs =
+        Arc::new(Logs::open(&convert::log_targets(settings)).map_err(|error| error.to_string())?);
     logs.install();
-    log::error(Level::Notice, format_args!("sallyport {} starts, {placement}", env!("CARGO_PKG_VERSION")));
-    log::error(Level::Notice, format_args!("crypto provider {}: {}", chosen.name, chosen.why));
-    log::error(Level::Notice, format_args!("{descriptors} open files are allowed"));
-    for warning in start.loaded.warnings.iter().map(ToString::to_string).chain(publisher.take_warnings()) {
+    log::error(
+        Level::Notice,
+        format_args!(
+            "sallyport {} starts, {placement}",
+            env!("CARGO_PKG_VERSION")
+        ),
+    );
+    log::error(
+        Level::Notice,
+        format_args!("crypto provider {}: {}", chosen.name, chosen.why),
+    );
+    log::error(
+        Level::Notice,
+        format_args!("{descriptors} open files are allowed"),
+    );
+    for warning in start
+        .loaded
+        .warnings
+        .iter()
+        .map(ToString::to_string)
+        .chain(publisher.take_warnings())
+    {
         log::error(Level::Warn, warning);
     }
 
     let on = convert::listen_on(settings);
     let steer = convert::steering(settings);
     let mut sockets = listen(&on, &placement.workers, steer)?;
-    let status = control::bind_status(settings)?;
+    let status = bind_status(settings)?;
 
-    let (post, boxes, inbox) = mailbox::mailboxes(placement.workers.len()).map_err(|error| error.to_string())?;
+    let (post, boxes, inbox) =
+        mailbox::mailboxes(placement.workers.len()).map_err(|error| error.to_string())?;
     let epochs = first_epochs();
-    let node = random_16();
+    let node_id = node_id(&settings.prefix);
+    let node = *node_id.as_bytes();
+    let node_id = node_id.to_string();
     let process = random_16();
     let options = Arc::new(convert::options(settings));
     let mut workers = Vec::new();
-    for ((mailbox, cpu), listeners) in boxes.into_iter().zip(&placement.workers).zip(sockets.drain(..)) {
+    for ((mailbox, cpu), listeners) in boxes
+        .into_iter()
+        .zip(&placement.workers)
+        .zip(sockets.drain(..))
+    {
         let tickets = Arc::new(Ticketer::new(node, mailbox.core as u16, process));
         tickets.install(epochs.current.clone(), epochs.previous.clone());
         let seed = Seed {
@@ -92,18 +125,21 @@ fn run(start: Start) -> Result<ExitCode, String> {
             chosen: chosen.clone(),
         };
         let name = format!("core-{}", seed.mailbox.core);
-        let worker = thread::Builder::new().name(name).spawn(move || worker::run(seed));
+        let worker = thread::Builder::new()
+            .name(name)
+            .spawn(move || worker::run(seed));
         workers.push(worker.map_err(|error| format!("cannot start a thread: {error}"))?);
     }
 
     // This thread becomes the control thread.
-    let pinned = core_affinity::set_for_current(core_affinity::CoreId { id: placement.control.cpu() });
+    let pinned = core_affinity::set_for_current(core_affinity::CoreId {
+        id: placement.control.cpu(),
+    });
     if !pinned {
         log::error(Level::Warn, "cannot pin the control thread");
     }
     let control = Control {
-        loaded: start.loaded,
-        invocation: start.invocation,
+        start,
         publisher,
         post,
         inbox,
@@ -111,20 +147,20 @@ fn run(start: Start) -> Result<ExitCode, String> {
         status,
         engine: convert::engine_name(engine),
         chosen: chosen.clone(),
-        logs: logs.handle(),
-        reopen: logs.reopener(),
+        logs: logs.clone(),
         workers,
-        options: convert::options,
-        read: configuration::read,
-        globals: material::globals,
+        node_id,
+        reading: Reading {
+            options: convert::options,
+            configuration: configuration::read,
+            globals: material::globals,
+            resolving: convert::resolve_settings,
+            log_level: convert::log_level,
+        },
     };
     let outcome = control::run(control);
-    let clean = logs.close();
-    match outcome {
-        Ok(()) if clean => Ok(ExitCode::SUCCESS),
-        Ok(()) => Ok(ExitCode::FAILURE),
-        Err(reason) => Err(reason),
-    }
+    drop(logs);
+    outcome.map(|()| ExitCode::SUCCESS)
 }
 
 /// Asks for a ring and gives it back: a refusal is told with its remedy before anything else is started.
@@ -144,7 +180,9 @@ fn engine_refused(error: &io::Error) -> String {
              set the sysctl to 0 or allow the calls io_uring_setup, io_uring_enter, io_uring_register"
         }
         Some(libc::ENOSYS) => "this kernel has no io_uring: Linux 5.11 or newer is needed",
-        Some(libc::ENOMEM) => "the limit on locked memory is too low: raise RLIMIT_MEMLOCK (ulimit -l)",
+        Some(libc::ENOMEM) => {
+            "the limit on locked memory is too low: raise RLIMIT_MEMLOCK (ulimit -l)"
+        }
         _ => "see dmesg for the reason",
     };
     format!("io_uring cannot be used: {error}\n{remedy}\nor choose the slower mode: engine = epoll")
@@ -163,7 +201,12 @@ fn listen(on: &[worker::ListenOn], cpus: &[usize], steer: bool) -> Result<Socket
             on.iter()
                 .map(|on| {
                     let socket = worker::listen(on, (steer && cpus.len() > 1).then_some(*cpu));
-                    Ok((on.clone(), socket.map_err(|error| format!("proxy_listen: cannot bind {}: {error}", on.address))?))
+                    Ok((
+                        on.clone(),
+                        socket.map_err(|error| {
+                            format!("proxy_listen: cannot bind {}: {error}", on.address)
+                        })?,
+                    ))
                 })
                 .collect()
         })
@@ -172,7 +215,11 @@ fn listen(on: &[worker::ListenOn], cpus: &[usize], steer: bool) -> Result<Socket
 
 fn probe(on: &worker::ListenOn) -> io::Result<()> {
     use socket2::{Domain, Socket, Type};
-    let domain = if on.address.is_ipv6() { Domain::IPV6 } else { Domain::IPV4 };
+    let domain = if on.address.is_ipv6() {
+        Domain::IPV6
+    } else {
+        Domain::IPV4
+    };
     let socket = Socket::new(domain, Type::STREAM, None)?;
     // TIME_WAIT of an earlier run is no hindrance.
     socket.set_reuse_address(true)?;
@@ -182,25 +229,55 @@ fn probe(on: &worker::ListenOn) -> io::Result<()> {
     socket.bind(&on.address.into())
 }
 
-fn first_epochs() -> Epochs {
-    Epochs { current: EpochSecret { number: 1, secret: random_32() }, previous: None }
+fn bind_status(settings: &Settings) -> Result<Vec<std::net::TcpListener>, String> {
+    let mut listeners = Vec::new();
+    for listen in &settings.status_listen {
+        let told =
+            |error: io::Error| format!("status_listen: cannot bind {}: {error}", listen.addr);
+        if listen.ssl {
+            return Err(format!(
+                "status_listen: {} asks for ssl, which this listener does not serve yet",
+                listen.addr
+            ));
+        }
+        let listener = std::net::TcpListener::bind(listen.addr).map_err(told)?;
+        listener.set_nonblocking(true).map_err(told)?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
 }
 
-/// 32 bytes of the operating system's randomness.
-pub(crate) fn random_32() -> [u8; 32] {
-    let mut bytes = [0; 32];
-    if aws_lc_rs::rand::fill(&mut bytes).is_err() {
-        // Without randomness no TLS is possible at all.
-        std::process::abort();
+/// This node's id, kept in the prefix (`kong.id`, as Kong does).
+fn node_id(prefix: &std::path::Path) -> uuid::Uuid {
+    let path = prefix.join("kong.id");
+    let kept = std::fs::read_to_string(&path)
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
+    kept.unwrap_or_else(|| {
+        let id = uuid::Uuid::new_v4();
+        if let Err(error) = std::fs::write(&path, id.to_string()) {
+            log::error(
+                Level::Warn,
+                format_args!(
+                    "{}: {error}; the node id will differ next time",
+                    path.display()
+                ),
+            );
+        }
+        id
+    })
+}
+
+fn first_epochs() -> Epochs {
+    Epochs {
+        current: EpochSecret {
+            number: 1,
+            secret: random_secret(),
+        },
+        previous: None,
     }
-    bytes
 }
 
 fn random_16() -> [u8; 16] {
-    let mut half = [0; 16];
-    half.copy_from_slice(&random_32()[..16]);
-    half
+    *uuid::Uuid::new_v4().as_bytes()
 }
-
-/// The settings that `start` would use, for commands that only look.
-pub type Effective = Settings;

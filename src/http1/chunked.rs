@@ -51,7 +51,7 @@ enum State {
 pub struct Decoder {
     state: State,
     extension_size_total: usize,
-    /// The trailer line under way, CR included.
+    /// The start of a trailer line whose end has not arrived.
     line: Vec<u8>,
     trailer_size: usize,
     trailer_count: usize,
@@ -59,7 +59,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Allocates nothing until a trailer field comes.
+    /// Allocates nothing until a trailer field comes or the trailer section arrives in pieces.
     pub fn new() -> Decoder {
         Decoder {
             state: State::START,
@@ -187,30 +187,39 @@ impl Decoder {
         if self.trailer_size > TRAILER_SIZE_MAX {
             return Err(Error::TrailerTooLarge);
         }
-        self.line
-            .extend_from_slice(input.get(..size).unwrap_or_default());
+        let bytes = input.get(..size).unwrap_or_default();
         if newline.is_none() {
-            return Ok(size);
+            self.line.extend_from_slice(bytes);
+        } else if self.line.is_empty() {
+            self.trailer_line(bytes)?;
+        } else {
+            let mut line = std::mem::take(&mut self.line);
+            line.extend_from_slice(bytes);
+            self.trailer_line(&line)?;
+            line.clear();
+            self.line = line;
         }
-        let Some(line) = self.line.strip_suffix(b"\r\n") else {
-            return Err(Error::BareLf);
-        };
+        Ok(size)
+    }
+
+    /// Takes a whole line up to its LF.
+    fn trailer_line(&mut self, line: &[u8]) -> Result<(), Error> {
+        let line = line.strip_suffix(b"\r\n").ok_or(Error::BareLf)?;
         if line.is_empty() {
             self.state = State::Done;
-        } else {
-            let (name, value) = fields::check_line(line)?;
-            let name = line.get(name).unwrap_or_default();
-            let value = line.get(value).unwrap_or_default();
-            self.trailer_count += 1;
-            if self.trailer_count > TRAILER_COUNT_MAX {
-                return Err(Error::TooManyTrailers);
-            }
-            if may_trail(name) {
-                encode::field(&mut self.trailers, name, value);
-            }
+            return Ok(());
         }
-        self.line.clear();
-        Ok(size)
+        let (name, value) = fields::check_line(line)?;
+        self.trailer_count += 1;
+        if self.trailer_count > TRAILER_COUNT_MAX {
+            return Err(Error::TooManyTrailers);
+        }
+        let name = line.get(name).unwrap_or_default();
+        if may_trail(name) {
+            let value = line.get(value).unwrap_or_default();
+            encode::field(&mut self.trailers, name, value);
+        }
+        Ok(())
     }
 }
 

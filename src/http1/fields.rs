@@ -423,7 +423,8 @@ mod tests {
 
     #[test]
     fn field_line_rules() {
-        let table: [(&str, &[u8], Result<(&[u8], &[u8]), Error>); 12] = [
+        type Parts = (&'static [u8], &'static [u8]);
+        let table: [(&str, &[u8], Result<Parts, Error>); 12] = [
             ("9112 §5", b"a: b", Ok((b"a", b"b"))),
             ("9112 §5", b"a:b", Ok((b"a", b"b"))),
             ("9112 §5", b"a:\t b c \t", Ok((b"a", b"b c"))),

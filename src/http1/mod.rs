@@ -5,10 +5,17 @@
 //! thread; what a connection does with a verdict is decided in `proxy`.
 pub mod chunked;
 pub mod encode;
+pub mod error_body;
 pub mod errors;
 pub mod fields;
 pub mod framing;
 pub mod head;
+mod scan;
 mod target;
+
+#[doc(hidden)]
+pub mod check;
+#[cfg(test)]
+mod tests;
 
 pub use errors::Error;

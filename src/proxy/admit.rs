@@ -1,10 +1,10 @@
 //! The access phase: the plugins of the matched route decide, and only here a `Permit` is made. `forward` takes nothing
 //! else, so no byte reaches an upstream unadmitted.
 
+use crate::http1::error_body::Origin;
 use crate::http1::head::RequestHead;
 use crate::plugin::{self, Admitted, ClientFacts, Verdict};
 use crate::proxy::core::{Core, View};
-use crate::proxy::error_body::Origin;
 use crate::proxy::exchange::{Client, Refusal};
 use crate::snapshot::Route;
 use crate::tls::client_auth::{self, Looked};
@@ -46,7 +46,9 @@ struct Remembered {
 impl Memo {
     fn find(&self, snapshot: u64, route: Uuid, now: u64) -> Option<Rc<Admitted>> {
         let entries = self.entries.borrow();
-        let found = entries.iter().find(|entry| entry.route == route && entry.snapshot == snapshot)?;
+        let found = entries
+            .iter()
+            .find(|entry| entry.route == route && entry.snapshot == snapshot)?;
         (now < found.valid_until).then(|| found.admitted.clone())
     }
 
@@ -133,42 +135,10 @@ pub fn may_turn(route: &Route) -> bool {
 
 fn asks_about_request(route: &Route) -> bool {
     route.plugins.request_termination.is_some()
-        || route.consumer_plugins.values().any(|chain| chain.request_termination.is_some())
-}
-
-/// A trusted client as plugins see it. Made once per connection and route: the memo keeps what came of it.
-struct Facts {
-    trusted: Arc<client_auth::Trusted>,
-    san: Vec<String>,
-}
-
-impl Facts {
-    fn of(trusted: Arc<client_auth::Trusted>) -> Self {
-        let san = trusted.identity.alt_names.iter().map(|name| name.text.to_string()).collect();
-        Facts { trusted, san }
-    }
-}
-
-impl ClientFacts for Facts {
-    fn subject_dn(&self) -> &str {
-        &self.trusted.identity.subject_dn
-    }
-
-    fn cn(&self) -> Option<&str> {
-        self.trusted.identity.common_names.first().map(|name| &**name)
-    }
-
-    fn san(&self) -> &[String] {
-        &self.san
-    }
-
-    fn has_san(&self) -> bool {
-        self.trusted.identity.has_san
-    }
-
-    fn path_cas(&self) -> &[Uuid] {
-        &self.trusted.path_cas
-    }
+        || route
+            .consumer_plugins
+            .values()
+            .any(|chain| chain.request_termination.is_some())
 }
 
 struct Outcome {
@@ -179,7 +149,14 @@ struct Outcome {
     refused_by: Option<u16>,
 }
 
-fn run(core: &Core, view: &View, client: &Client, route: &Route, now: u64, asked: &Asked<'_>) -> Outcome {
+fn run(
+    core: &Core,
+    view: &View,
+    client: &Client,
+    route: &Route,
+    now: u64,
+    asked: &Asked<'_>,
+) -> Outcome {
     let mut valid_until = u64::MAX;
     let mut admitted = Admitted::default();
     let request = plugin::Request {
@@ -188,7 +165,8 @@ fn run(core: &Core, view: &View, client: &Client, route: &Route, now: u64, asked
         consumers: &view.snapshot.consumers,
         request_id: asked.request_id,
     };
-    let mut judge = |chain: &Arc<client_auth::ClientChain>, trust: &Arc<crate::tls::trust::TrustSet>| {
+    let mut judge = |chain: &Arc<client_auth::ClientChain>,
+                     trust: &Arc<crate::tls::trust::TrustSet>| {
         let (verdict, looked) = core.verdicts.borrow_mut().judge(chain, trust, now);
         let mut metrics = core.metrics.borrow_mut();
         metrics.verdict_lookup(matches!(looked, Looked::Hit));
@@ -196,7 +174,7 @@ fn run(core: &Core, view: &View, client: &Client, route: &Route, now: u64, asked
             client_auth::Verdict::Trusted(trusted) => {
                 metrics.client_verdict("trusted");
                 valid_until = valid_until.min(trusted.valid_until);
-                Ok(Arc::new(Facts::of(trusted)) as Arc<dyn ClientFacts>)
+                Ok(trusted as Arc<dyn ClientFacts>)
             }
             client_auth::Verdict::Refused(reason) => {
                 metrics.client_verdict(reason.text());
@@ -207,19 +185,36 @@ fn run(core: &Core, view: &View, client: &Client, route: &Route, now: u64, asked
         }
     };
     let present = |name: &str| {
-        let by_field = asked.head.fields.iter().any(|line| line.name.of(asked.raw).eq_ignore_ascii_case(name.as_bytes()));
+        let by_field = asked.head.fields.iter().any(|line| {
+            line.name
+                .of(asked.raw)
+                .eq_ignore_ascii_case(name.as_bytes())
+        });
         by_field || query_names(asked, name)
     };
-    let verdict = route.plugins.access(&route.consumer_plugins, &request, &mut judge, &present, &mut admitted);
+    let verdict = route.plugins.access(
+        &route.consumer_plugins,
+        &request,
+        &mut judge,
+        &present,
+        &mut admitted,
+    );
     let refused_by = match &verdict {
         Verdict::Answer(answer) if matches!(answer.status, 401 | 403 | 500) => Some(answer.status),
         _ => None,
     };
-    Outcome { verdict, admitted, valid_until, refused_by }
+    Outcome {
+        verdict,
+        admitted,
+        valid_until,
+        refused_by,
+    }
 }
 
 fn query_names(asked: &Asked<'_>, name: &str) -> bool {
-    let Some(query) = asked.head.query else { return false };
+    let Some(query) = asked.head.query else {
+        return false;
+    };
     query.of(asked.raw).split(|byte| *byte == b'&').any(|pair| {
         let key = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
         key == name.as_bytes()

@@ -4,12 +4,12 @@ use crate::http1::fields::{self, Name};
 use crate::http1::framing::{self, DownstreamExchange, Framing, Persistence};
 use crate::http1::head::{self, HeadLimits, Method, Parsed, TargetForm, Version};
 use crate::limits;
+use crate::options::RealIp;
 use crate::proxy::admit::{self, Asked, Memo};
 use crate::proxy::core::{ConnectionCount, Core, View};
 use crate::proxy::exchange::{Client, Exchange, Refusal, Scratch};
 use crate::proxy::forward::{Buffers, End, Forward};
 use crate::proxy::handshake::{self, Failure};
-use crate::proxy::options::RealIp;
 use crate::proxy::stream::{Fill, Stream};
 use crate::proxy::{log, proxy_protocol, reply, rewrite};
 use crate::ring::{self, Buffer, ReadEnd, Socket};
@@ -38,7 +38,7 @@ pub async fn serve(core: Rc<Core>, socket: Socket, accepted: Accepted) {
     // PROXY protocol: who is behind the load balancer.
     let mut first = Buffer::default();
     let mut peer = accepted.peer;
-    let mut port = core.options.mapped_port(accepted.port);
+    let mut port = core.options().mapped_port(accepted.port);
     if accepted.proxy_protocol {
         match read_proxy_header(&core, &socket).await {
             Ok((rest, source, destination)) => {
@@ -94,16 +94,34 @@ enum After {
 }
 
 /// One exchange: read head → framing → route → admit → forward → persist or close.
-async fn serve_request(core: &Rc<Core>, stream: &Stream, client: &Client, memo: &Memo, scratch: &mut Scratch) -> After {
+async fn serve_request(
+    core: &Rc<Core>,
+    stream: &Stream,
+    client: &Client,
+    memo: &Memo,
+    scratch: &mut Scratch,
+) -> After {
+    let traffic_before = stream.traffic();
     let head_read = read_head(core, stream, scratch).await;
-    let exchange = RefCell::new(Exchange::begin(core.request_id(), client, stream.traffic()));
+    let exchange = RefCell::new(Exchange::begin(core.request_id(), client, traffic_before));
     if let Err(end) = head_read {
         return match end {
             HeadEnd::Gone => After::Close,
-            HeadEnd::Refused(refusal) => answer(core, stream, client, &exchange, None, None, refusal, true).await,
+            HeadEnd::Refused(refusal) => {
+                answer(core, stream, client, &exchange, None, None, refusal, true).await
+            }
         };
     }
-    let Scratch { raw, head, response_raw, response, path, upstream_path, out, router: router_scratch } = scratch;
+    let Scratch {
+        raw,
+        head,
+        response_raw,
+        response,
+        path,
+        upstream_path,
+        out,
+        router: router_scratch,
+    } = scratch;
 
     // What the connection allows, whatever the request becomes.
     let options = fields::ConnectionOptions::of(&head.fields, raw);
@@ -116,7 +134,7 @@ async fn serve_request(core: &Rc<Core>, stream: &Stream, client: &Client, memo: 
         upgraded: false,
         draining: core.draining.raised(),
         request_count: client.requests,
-        request_count_max: core.options.requests_per_connection_max,
+        request_count_max: core.options().requests_per_connection_max,
     };
     let closing = framing::downstream_persistence(&before_response) != Persistence::Persist;
 
@@ -126,17 +144,30 @@ async fn serve_request(core: &Rc<Core>, stream: &Stream, client: &Client, memo: 
         Err(error) => {
             let mut refusal = Refusal::layer(error.status(), error.reason());
             refusal.message = error.message().into();
-            return answer(core, stream, client, &exchange, Some((head, raw)), None, refusal, true).await;
+            return answer(
+                core,
+                stream,
+                client,
+                &exchange,
+                Some((head, raw)),
+                None,
+                refusal,
+                true,
+            )
+            .await;
         }
     };
-    let must_close = |refusal: &Refusal| refusal.close || closing || !content_is_here(stream, framing);
+    let must_close =
+        |refusal: &Refusal| refusal.close || closing || !content_is_here(stream, framing);
     let view = core.view();
 
     let judged = check_method(head, raw, framing, core)
-        .and_then(|()| router::path::normalise(head.path.of(raw), path).map_err(|error| bad_path(&error)))
+        .and_then(|()| {
+            router::path::normalise(head.path.of(raw), path).map_err(|error| bad_path(&error))
+        })
         .and_then(|()| {
             real_ip(core, client, &exchange, head, raw);
-            find_route(core, &view, client, head, raw, path, router_scratch)
+            find_route(&view, client, head, raw, path, router_scratch)
         })
         .and_then(|(route, matched)| {
             check_protocol(route, &exchange.borrow(), head, raw)?;
@@ -146,19 +177,43 @@ async fn serve_request(core: &Rc<Core>, stream: &Stream, client: &Client, memo: 
         Ok(found) => found,
         Err(refusal) => {
             let close = must_close(&refusal);
-            return answer(core, stream, client, &exchange, Some((head, raw)), None, refusal, close).await;
+            return answer(
+                core,
+                stream,
+                client,
+                &exchange,
+                Some((head, raw)),
+                None,
+                refusal,
+                close,
+            )
+            .await;
         }
     };
 
     // Admit: the plugins' access phase.
     let id = exchange.borrow().id;
-    let asked = Asked { head, raw, request_id: std::str::from_utf8(&id).unwrap_or_default() };
+    let asked = Asked {
+        head,
+        raw,
+        request_id: std::str::from_utf8(&id).unwrap_or_default(),
+    };
     let permit = match admit::admit(core, &view, client, memo, route, &asked) {
         Ok(permit) => permit,
         Err((refusal, client_verify)) => {
             exchange.borrow_mut().client_verify = client_verify;
             let close = must_close(&refusal);
-            return answer(core, stream, client, &exchange, Some((head, raw)), Some(route), refusal, close).await;
+            return answer(
+                core,
+                stream,
+                client,
+                &exchange,
+                Some((head, raw)),
+                Some(route),
+                refusal,
+                close,
+            )
+            .await;
         }
     };
     exchange.borrow_mut().client_verify = permit.admitted().client_verify.clone();
@@ -166,7 +221,17 @@ async fn serve_request(core: &Rc<Core>, stream: &Stream, client: &Client, memo: 
     let Some(service) = &route.service else {
         let refusal = Refusal::kong(503, "no Service found with those values");
         let close = must_close(&refusal);
-        return answer(core, stream, client, &exchange, Some((head, raw)), Some(route), refusal, close).await;
+        return answer(
+            core,
+            stream,
+            client,
+            &exchange,
+            Some((head, raw)),
+            Some(route),
+            refusal,
+            close,
+        )
+        .await;
     };
 
     // Forward, both ways.
@@ -192,19 +257,50 @@ async fn serve_request(core: &Rc<Core>, stream: &Stream, client: &Client, memo: 
         expects_continue,
         closing,
     };
-    let mut buffers = Buffers { upstream_path, out, response_raw, response };
+    let mut buffers = Buffers {
+        upstream_path,
+        out,
+        response_raw,
+        response,
+    };
     match forward.run(&exchange, &mut buffers).await {
         End::Done { persist } => {
-            log::exchange(core, client, stream, &exchange.borrow(), Some((head, raw)), Some(route), Some(&admitted));
+            log::exchange(
+                core,
+                client,
+                stream,
+                &exchange.borrow(),
+                Some((head, raw)),
+                Some(route),
+                Some(&admitted),
+            );
             if persist { After::Next } else { After::Close }
         }
         End::Broken => {
-            log::exchange(core, client, stream, &exchange.borrow(), Some((head, raw)), Some(route), Some(&admitted));
+            log::exchange(
+                core,
+                client,
+                stream,
+                &exchange.borrow(),
+                Some((head, raw)),
+                Some(route),
+                Some(&admitted),
+            );
             After::Cut
         }
         End::Refused(refusal) => {
             let close = refusal.close || closing;
-            answer(core, stream, client, &exchange, Some((head, raw)), Some(route), refusal, close).await
+            answer(
+                core,
+                stream,
+                client,
+                &exchange,
+                Some((head, raw)),
+                Some(route),
+                refusal,
+                close,
+            )
+            .await
         }
     }
 }
@@ -227,11 +323,20 @@ async fn answer(
     {
         stream.consume(remaining as usize);
     }
-    reply::put_refusal(core, stream, &mut exchange.borrow_mut(), head, &refusal, close);
+    reply::put_refusal(
+        core,
+        stream,
+        &mut exchange.borrow_mut(),
+        head,
+        &refusal,
+        close,
+    );
     if close {
         stream.put_close_notify();
     }
-    let sent = stream.flush(Some(Instant::now() + core.options.send_timeout)).await;
+    let sent = stream
+        .flush(Some(Instant::now() + core.options().send_timeout))
+        .await;
     log::exchange(core, client, stream, &exchange.borrow(), head, route, None);
     match (sent, close) {
         (Err(_), _) => After::Cut,
@@ -249,24 +354,44 @@ async fn wait_for_request(core: &Rc<Core>, stream: &Stream, served: u64) -> bool
         return true;
     }
     // nginx: the first request has client_header_timeout, the next ones keepalive_timeout.
-    let timeout = if served == 0 { core.options.head_timeout } else { core.options.idle_timeout };
+    let timeout = if served == 0 {
+        core.options().head_timeout
+    } else {
+        core.options().idle_timeout
+    };
     let end = Instant::now() + timeout;
     let held_back = stream.has_output();
-    let quiet = Duration::from_millis(if held_back { limits::TICKETS_HELD_MS } else { limits::QUIET_MS });
+    let quiet = Duration::from_millis(if held_back {
+        limits::TICKETS_HELD_MS
+    } else {
+        limits::QUIET_MS
+    });
     let quiet = (Instant::now() + quiet).min(end);
-    match stream.fill_or(core, Some(quiet), core.draining.wait()).await {
+    match stream
+        .fill_or(core, Some(quiet), core.draining.wait())
+        .await
+    {
         Fill::Data => return true,
         Fill::TimedOut if quiet < end => {}
         Fill::Interrupted => return wait_in_drain(core, stream).await,
         Fill::TimedOut | Fill::Eof { .. } | Fill::Failed(_) => return false,
     }
     // Session tickets do not wait for ever for a response to travel with.
-    if held_back && stream.flush(Some(Instant::now() + core.options.send_timeout)).await.is_err() {
+    if held_back
+        && stream
+            .flush(Some(Instant::now() + core.options().send_timeout))
+            .await
+            .is_err()
+    {
         return false;
     }
     // From here on the connection holds no buffer.
     stream.release(core);
-    let readable = ring::before(Some(end), interruptible(stream.socket.readable(), core.draining.wait())).await;
+    let readable = ring::before(
+        Some(end),
+        interruptible(stream.socket.readable(), core.draining.wait()),
+    )
+    .await;
     match readable {
         Ok(Some(Ok(()))) => {}
         Ok(None) => return wait_in_drain(core, stream).await,
@@ -285,9 +410,16 @@ async fn wait_in_drain(core: &Rc<Core>, stream: &Stream) -> bool {
     let grace = core
         .drain_deadline
         .get()
-        .map_or(Duration::ZERO, |deadline| deadline.saturating_duration_since(std::time::Instant::now()) / 4)
+        .map_or(Duration::ZERO, |deadline| {
+            deadline.saturating_duration_since(std::time::Instant::now()) / 4
+        })
         .min(Duration::from_millis(limits::DRAIN_IDLE_MS));
-    matches!(stream.fill_or(core, Some(Instant::now() + grace), core.aborting.wait()).await, Fill::Data)
+    matches!(
+        stream
+            .fill_or(core, Some(Instant::now() + grace), core.aborting.wait())
+            .await,
+        Fill::Data
+    )
 }
 
 enum HeadEnd {
@@ -298,7 +430,7 @@ enum HeadEnd {
 
 /// Reads until the head is whole, within one deadline for all of it, and copies it out of the stream's buffer.
 async fn read_head(core: &Rc<Core>, stream: &Stream, scratch: &mut Scratch) -> Result<(), HeadEnd> {
-    let options = &core.options;
+    let options = &core.options();
     let limits = HeadLimits {
         head_size_max: options.head_size_max,
         field_count_max: options.field_count_max,
@@ -330,22 +462,30 @@ async fn read_head(core: &Rc<Core>, stream: &Stream, scratch: &mut Scratch) -> R
         match stream.fill(core, Some(deadline)).await {
             Fill::Data => {}
             Fill::TimedOut => {
-                return Err(HeadEnd::Refused(Refusal::layer(408, "the request's head came too slowly").closing()));
+                return Err(HeadEnd::Refused(
+                    Refusal::layer(408, "the request's head came too slowly").closing(),
+                ));
             }
             Fill::Eof { .. } | Fill::Interrupted | Fill::Failed(_) => return Err(HeadEnd::Gone),
         }
     }
 }
 
-fn check_method(head: &head::RequestHead, raw: &[u8], framing: Framing, core: &Core) -> Result<(), Refusal> {
+fn check_method(
+    head: &head::RequestHead,
+    raw: &[u8],
+    framing: Framing,
+    core: &Core,
+) -> Result<(), Refusal> {
     if matches!(head.method, Method::Connect | Method::Trace) {
         return Err(Refusal::layer(405, "CONNECT and TRACE are not served").closing());
     }
     if head.target_form == TargetForm::Asterisk {
         return Err(Refusal::layer(400, "the asterisk form addresses no route"));
     }
-    framing::expects_continue(head, raw).map_err(|error| Refusal::layer(error.status(), error.reason()).closing())?;
-    let size_max = core.options.body_size_max;
+    framing::expects_continue(head, raw)
+        .map_err(|error| Refusal::layer(error.status(), error.reason()).closing())?;
+    let size_max = core.options().body_size_max;
     if let Framing::Length { remaining } = framing
         && size_max > 0
         && remaining > size_max
@@ -360,8 +500,14 @@ fn bad_path(error: &router::path::PathError) -> Refusal {
 }
 
 /// The client's address and scheme as trusted proxies in front report them (KONG.md §3.6).
-fn real_ip(core: &Core, client: &Client, exchange: &RefCell<Exchange>, head: &head::RequestHead, raw: &[u8]) {
-    let options = &core.options;
+fn real_ip(
+    core: &Core,
+    client: &Client,
+    exchange: &RefCell<Exchange>,
+    head: &head::RequestHead,
+    raw: &[u8],
+) {
+    let options = &core.options();
     let mut exchange = exchange.borrow_mut();
     if options.real_ip == RealIp::ProxyProtocol {
         exchange.client_ip = client.peer.ip();
@@ -385,10 +531,16 @@ fn real_ip(core: &Core, client: &Client, exchange: &RefCell<Exchange>, head: &he
         RealIp::ProxyProtocol => b"",
     };
     if !name.is_empty() {
-        let list: Vec<IpAddr> = values(name).flat_map(fields::tokens).filter_map(parse_ip).collect();
+        let list: Vec<IpAddr> = values(name)
+            .flat_map(fields::tokens)
+            .filter_map(parse_ip)
+            .collect();
         // The last address, or with real_ip_recursive the last that is not itself trusted.
         let found = if options.real_ip_recursive {
-            list.iter().rev().find(|address| !options.is_trusted(**address)).or(list.first())
+            list.iter()
+                .rev()
+                .find(|address| !options.is_trusted(**address))
+                .or(list.first())
         } else {
             list.last()
         };
@@ -403,7 +555,9 @@ fn real_ip(core: &Core, client: &Client, exchange: &RefCell<Exchange>, head: &he
 
 fn parse_ip(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?;
-    text.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
+    text.parse()
+        .ok()
+        .or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
 struct FieldLookup<'a> {
@@ -414,18 +568,23 @@ struct FieldLookup<'a> {
 impl router::Headers for FieldLookup<'_> {
     fn any(&self, name: &str, value: &mut dyn FnMut(&[u8]) -> bool) -> bool {
         let same = |byte: (&u8, u8)| {
-            let folded = if *byte.0 == b'_' { b'-' } else { byte.0.to_ascii_lowercase() };
+            let folded = if *byte.0 == b'_' {
+                b'-'
+            } else {
+                byte.0.to_ascii_lowercase()
+            };
             folded == byte.1
         };
         self.head.fields.iter().any(|line| {
             let candidate = line.name.of(self.raw);
-            candidate.len() == name.len() && candidate.iter().zip(name.bytes()).all(same) && value(line.value.of(self.raw))
+            candidate.len() == name.len()
+                && candidate.iter().zip(name.bytes()).all(same)
+                && value(line.value.of(self.raw))
         })
     }
 }
 
 fn find_route<'v>(
-    core: &Core,
     view: &'v View,
     client: &Client,
     head: &head::RequestHead,
@@ -433,7 +592,10 @@ fn find_route<'v>(
     path: &[u8],
     scratch: &mut router::Scratch,
 ) -> Result<(&'v Arc<Route>, Option<usize>), Refusal> {
-    let host = head.authority.map(|authority| rewrite::host_of(authority.of(raw))).unwrap_or_default();
+    let host = head
+        .authority
+        .map(|authority| rewrite::host_of(authority.of(raw)))
+        .unwrap_or_default();
     let lookup = FieldLookup { head, raw };
     let query = router::Query {
         method: head.method_span.of(raw),
@@ -443,26 +605,40 @@ fn find_route<'v>(
         tls: client.tls.as_ref().map(|facts| facts.sni.as_deref()),
         headers: &lookup,
     };
-    let _ = core;
     let found = view.snapshot.router.find(&query, scratch);
     found
-        .and_then(|found| Some((view.snapshot.routes.get(found.handle as usize)?, found.path_matched)))
+        .and_then(|found| {
+            Some((
+                view.snapshot.routes.get(found.handle as usize)?,
+                found.path_matched,
+            ))
+        })
         .ok_or_else(|| Refusal::kong(404, "no Route matched with those values"))
 }
 
 /// An https-only route asked for in clear (KONG.md §3.5).
-fn check_protocol(route: &Route, exchange: &Exchange, head: &head::RequestHead, raw: &[u8]) -> Result<(), Refusal> {
+fn check_protocol(
+    route: &Route,
+    exchange: &Exchange,
+    head: &head::RequestHead,
+    raw: &[u8],
+) -> Result<(), Refusal> {
     if route.http || exchange.https {
         return Ok(());
     }
     let status = route.https_redirect_status_code;
     let mut refusal = Refusal::kong(status, "Please use HTTPS protocol");
     if status == 426 {
-        refusal.fields.push(("Upgrade", b"TLS/1.2, HTTP/1.1".to_vec()));
+        refusal
+            .fields
+            .push(("Upgrade", b"TLS/1.2, HTTP/1.1".to_vec()));
         return Err(refusal);
     }
     let mut location = b"https://".to_vec();
-    let host = head.authority.map(|authority| rewrite::host_of(authority.of(raw))).unwrap_or_default();
+    let host = head
+        .authority
+        .map(|authority| rewrite::host_of(authority.of(raw)))
+        .unwrap_or_default();
     location.extend(host.iter().map(u8::to_ascii_lowercase));
     location.extend_from_slice(head.path.of(raw));
     if let Some(query) = head.query {
@@ -486,20 +662,28 @@ async fn read_proxy_header(
     core: &Rc<Core>,
     socket: &Socket,
 ) -> Result<(Buffer, Option<SocketAddr>, Option<SocketAddr>), String> {
-    let deadline = Instant::now() + core.options.head_timeout;
+    let deadline = Instant::now() + core.options().head_timeout;
     let mut buffer = core.buffers.take();
     loop {
         let (end, back) = socket.read(buffer, Some(deadline)).await;
         buffer = back;
         match end {
             ReadEnd::Data(_) => {}
-            ReadEnd::Eof => return Err("the peer closed the connection before a PROXY header".to_owned()),
-            ReadEnd::TimedOut | ReadEnd::Cancelled => return Err("no PROXY header came in time".to_owned()),
+            ReadEnd::Eof => {
+                return Err("the peer closed the connection before a PROXY header".to_owned());
+            }
+            ReadEnd::TimedOut | ReadEnd::Cancelled => {
+                return Err("no PROXY header came in time".to_owned());
+            }
             ReadEnd::Failed(error) => return Err(error.to_string()),
         }
         match proxy_protocol::parse(buffer.filled())? {
             proxy_protocol::Header::NeedMore => {}
-            proxy_protocol::Header::Done { size, source, destination } => {
+            proxy_protocol::Header::Done {
+                size,
+                source,
+                destination,
+            } => {
                 buffer.consume(size);
                 return Ok((buffer, source, destination));
             }
@@ -512,7 +696,9 @@ async fn log_or_answer(core: &Rc<Core>, peer: SocketAddr, port: u16, failure: Fa
     match failure {
         Failure::Silent => {}
         Failure::Shed => core.metrics.borrow_mut().shed("handshakes"),
-        Failure::Tls { sni, alert, reason } => log::handshake_failure(core, peer, port, sni.as_deref(), alert, &reason),
+        Failure::Tls { sni, alert, reason } => {
+            log::handshake_failure(core, peer, port, sni.as_deref(), alert, &reason)
+        }
         Failure::PlainHttp(socket) => {
             let body = "The plain HTTP request was sent to HTTPS port\n";
             let answer = format!(
@@ -520,9 +706,18 @@ async fn log_or_answer(core: &Rc<Core>, peer: SocketAddr, port: u16, failure: Fa
                 reply::SERVER,
                 body.len(),
             );
-            let deadline = Instant::now() + core.options.send_timeout;
-            let _ = socket.write_all(Buffer::from_vec(answer.into_bytes()), Some(deadline)).await;
-            log::handshake_failure(core, peer, port, None, "none", "plain HTTP was sent to the TLS port");
+            let deadline = Instant::now() + core.options().send_timeout;
+            let _ = socket
+                .write_all(Buffer::from_vec(answer.into_bytes()), Some(deadline))
+                .await;
+            log::handshake_failure(
+                core,
+                peer,
+                port,
+                None,
+                "none",
+                "plain HTTP was sent to the TLS port",
+            );
             linger(core, &Stream::clear(socket, Buffer::default())).await;
         }
     }
@@ -532,7 +727,9 @@ async fn log_or_answer(core: &Rc<Core>, peer: SocketAddr, port: u16, failure: Fa
 async fn close(core: &Rc<Core>, stream: &Stream) {
     stream.put_close_notify();
     if stream.has_output() {
-        let _ = stream.flush(Some(Instant::now() + core.options.send_timeout)).await;
+        let _ = stream
+            .flush(Some(Instant::now() + core.options().send_timeout))
+            .await;
     }
 }
 
@@ -542,7 +739,10 @@ async fn linger(core: &Rc<Core>, stream: &Stream) {
     let deadline = Instant::now() + Duration::from_millis(limits::LINGER_MS);
     let mut count = 0;
     while count < limits::LINGER_SIZE_MAX {
-        let (end, buffer) = stream.socket.read(core.buffers.take(), Some(deadline)).await;
+        let (end, buffer) = stream
+            .socket
+            .read(core.buffers.take(), Some(deadline))
+            .await;
         match end {
             ReadEnd::Data(more) => {
                 count += more;
@@ -554,7 +754,10 @@ async fn linger(core: &Rc<Core>, stream: &Stream) {
 }
 
 /// `None` when `interrupt` came first.
-async fn interruptible<T>(future: impl Future<Output = T>, interrupt: impl Future<Output = ()>) -> Option<T> {
+async fn interruptible<T>(
+    future: impl Future<Output = T>,
+    interrupt: impl Future<Output = ()>,
+) -> Option<T> {
     use std::task::Poll;
     let (mut future, mut interrupt) = (std::pin::pin!(future), std::pin::pin!(interrupt));
     std::future::poll_fn(|context| {

@@ -2,11 +2,11 @@
 //! a counter no other core touches.
 
 use crate::mailbox::{Down, Generation, Mailbox, Outbox, Up};
+use crate::options::Options;
+use crate::proxy::exchange::Scratch;
 use crate::proxy::names::Names;
-use crate::proxy::options::Options;
 use crate::proxy::pool::Pool;
 use crate::ring::{self, Driver, Signal};
-use crate::proxy::exchange::Scratch;
 use crate::snapshot::{Route, Snapshot};
 use crate::telemetry::log::CoreLog;
 use crate::telemetry::metrics::CoreMetrics;
@@ -37,19 +37,29 @@ pub struct View {
 impl View {
     fn new(snapshot: Arc<Snapshot>, tickets: &Arc<Ticketer>) -> Rc<Self> {
         let server = CoreServer::new(snapshot.server.clone(), tickets.clone());
-        Rc::new(View { snapshot, server, by_id: OnceCell::new() })
+        Rc::new(View {
+            snapshot,
+            server,
+            by_id: OnceCell::new(),
+        })
     }
 
     pub fn route(&self, id: Uuid) -> Option<&Arc<Route>> {
         let routes = &self.snapshot.routes;
-        let by_id =
-            self.by_id.get_or_init(|| routes.iter().enumerate().map(|(at, route)| (route.id, at)).collect());
+        let by_id = self.by_id.get_or_init(|| {
+            routes
+                .iter()
+                .enumerate()
+                .map(|(at, route)| (route.id, at))
+                .collect()
+        });
         routes.get(*by_id.get(&id)?)
     }
 }
 
 /// Memory for requests, lent to one exchange at a time.
 #[derive(Default)]
+#[allow(clippy::vec_box)] // lent out as boxes: moving one moves a pointer, not a kilobyte
 pub struct ScratchPool(RefCell<Vec<Box<Scratch>>>);
 
 impl ScratchPool {
@@ -60,7 +70,8 @@ impl ScratchPool {
     /// Keeps it for the next request unless one long message has made it large.
     pub fn give(&self, scratch: Box<Scratch>) {
         let mut kept = self.0.borrow_mut();
-        if kept.len() < limits::SCRATCH_KEPT && scratch.out.capacity() <= limits::SCRATCH_SIZE_KEPT {
+        if kept.len() < limits::SCRATCH_KEPT && scratch.out.capacity() <= limits::SCRATCH_SIZE_KEPT
+        {
             kept.push(scratch);
         }
     }
@@ -69,7 +80,7 @@ impl ScratchPool {
 pub struct Core {
     pub index: usize,
     pub driver: Driver,
-    pub options: Arc<Options>,
+    options: RefCell<Rc<Options>>,
     view: RefCell<Rc<View>>,
     tickets: Arc<Ticketer>,
     down: Receiver<Down>,
@@ -100,7 +111,15 @@ pub struct Core {
 
 impl Core {
     pub fn new(parts: Parts) -> Rc<Self> {
-        let Parts { driver, options, snapshot, tickets, mailbox, log, chosen } = parts;
+        let Parts {
+            driver,
+            options,
+            snapshot,
+            tickets,
+            mailbox,
+            log,
+            chosen,
+        } = parts;
         let seed = ahash::RandomState::new();
         Rc::new(Core {
             index: mailbox.core,
@@ -115,7 +134,11 @@ impl Core {
             log: RefCell::new(log),
             verdicts: RefCell::new(VerdictCache::new()),
             upstream_tls: RefCell::new(CoreUpstream::new(&chosen)),
-            pool: Pool::new(options.pool_size, options.pool_requests_max, options.pool_idle_timeout),
+            pool: Pool::new(
+                options.pool_size,
+                options.pool_requests_max,
+                options.pool_idle_timeout,
+            ),
             names: Names::default(),
             scratch: ScratchPool::default(),
             buffers: ring::Pool::new(limits::BUFFER_SIZE, limits::BUFFERS_KEPT),
@@ -129,7 +152,7 @@ impl Core {
             ids: Cell::new((seed.hash_one(1u8), 0)),
             id_seed: seed,
             date: RefCell::new(http1::encode::DateCache::new(0)),
-            options,
+            options: RefCell::new(Rc::new(Options::clone(&options))),
         })
     }
 
@@ -147,8 +170,10 @@ impl Core {
         self.seen.set(self.generation.now());
         while let Ok(message) = self.down.try_recv() {
             match message {
-                Down::Snapshot(snapshot) => self.switch(snapshot),
-                Down::Tickets(epochs) => self.tickets.install(epochs.current.clone(), epochs.previous.clone()),
+                Down::Publish { snapshot, options } => self.switch(snapshot, &options),
+                Down::Tickets(epochs) => self
+                    .tickets
+                    .install(epochs.current.clone(), epochs.previous.clone()),
                 Down::Resolved(name, answer) => self.names.answered(&name, &answer),
                 Down::Scrape(reply) => {
                     let _ = reply.try_send((self.index, Box::new(self.metrics.borrow().clone())));
@@ -161,7 +186,7 @@ impl Core {
         }
     }
 
-    fn switch(&self, snapshot: Arc<Snapshot>) {
+    fn switch(&self, snapshot: Arc<Snapshot>, options: &Options) {
         let number = snapshot.number;
         // Connections that no live service could ask for any more are closed at once, not at their idle timeout.
         let live: HashSet<Digest> = snapshot
@@ -170,21 +195,34 @@ impl Core {
             .filter_map(|route| route.service.as_ref()?.tls.as_ref()?.as_ref().ok())
             .map(|tls| tls.fingerprint)
             .collect();
+        self.pool.bound(
+            options.pool_size,
+            options.pool_requests_max,
+            options.pool_idle_timeout,
+        );
+        *self.options.borrow_mut() = Rc::new(options.clone());
         self.pool.keep_only(&live);
-        self.upstream_tls.borrow_mut().gc(|fingerprint| live.contains(fingerprint));
+        self.upstream_tls
+            .borrow_mut()
+            .gc(|fingerprint| live.contains(fingerprint));
         *self.view.borrow_mut() = View::new(snapshot, &self.tickets);
         self.metrics.borrow_mut().snapshot(number);
-        self.up.send(Up::Holds { core: self.index, number });
+        self.up.send(Up::Holds {
+            core: self.index,
+            number,
+        });
     }
 
-    /// The number of the newest snapshot published, without taking it: has anything changed since `number`?
-    pub fn view_number(&self) -> u64 {
-        self.view().snapshot.number
+    /// The settings in force.
+    pub fn options(&self) -> Rc<Options> {
+        self.options.borrow().clone()
     }
 
     /// Unix seconds, for certificates' dates.
     pub fn now(&self) -> u64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs())
     }
 
     /// 32 lower-case hex characters: 64 random bits of this process, and a counter mixed by a keyed hash.
@@ -194,7 +232,11 @@ impl Core {
         let low = self.id_seed.hash_one((self.index, count));
         let mut id = [0u8; 32];
         for (index, byte) in id.iter_mut().enumerate() {
-            let word = if index < 16 { prefix ^ low.rotate_left(32) } else { low };
+            let word = if index < 16 {
+                prefix ^ low.rotate_left(32)
+            } else {
+                low
+            };
             let nibble = (word >> (60 - 4 * (index % 16))) & 0xf;
             *byte = b"0123456789abcdef"[nibble as usize];
         }
@@ -223,8 +265,22 @@ pub struct CoreMailbox {
 
 impl CoreMailbox {
     pub fn open(mailbox: Mailbox) -> (Self, ring::Doorbell) {
-        let Mailbox { core, down, doorbell, up, generation } = mailbox;
-        (CoreMailbox { core, down, up, generation }, doorbell)
+        let Mailbox {
+            core,
+            down,
+            doorbell,
+            up,
+            generation,
+        } = mailbox;
+        (
+            CoreMailbox {
+                core,
+                down,
+                up,
+                generation,
+            },
+            doorbell,
+        )
     }
 }
 

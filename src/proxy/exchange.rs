@@ -1,8 +1,8 @@
 //! One request with its response: what is known of it, from its first byte to its line in the log.
 
+use crate::http1::error_body::{Origin, message_for};
 use crate::http1::head::{RequestHead, ResponseHead};
 use crate::proxy::connection::Accepted;
-use crate::proxy::error_body::{Origin, message_for};
 use crate::router;
 use crate::tls::client_auth::ClientChain;
 use crate::tls::identity::Identity;
@@ -31,7 +31,13 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(accepted: &Accepted, peer: SocketAddr, port: u16, tls: Option<Facts>, chain: Option<Arc<ClientChain>>) -> Self {
+    pub fn new(
+        accepted: &Accepted,
+        peer: SocketAddr,
+        port: u16,
+        tls: Option<Facts>,
+        chain: Option<Arc<ClientChain>>,
+    ) -> Self {
         Client {
             peer,
             socket_peer: accepted.peer,
@@ -47,7 +53,11 @@ impl Client {
     /// The client's leaf, taken apart.
     pub fn identity(&self) -> Option<&Identity> {
         self.identity
-            .get_or_init(|| Identity::parse(self.chain.as_ref()?.certificates.first()?).ok().map(Box::new))
+            .get_or_init(|| {
+                Identity::parse(self.chain.as_ref()?.certificates.first()?)
+                    .ok()
+                    .map(Box::new)
+            })
             .as_deref()
     }
 }
@@ -143,7 +153,9 @@ impl Exchange {
             (Some(forwarded), None) => Some(now.duration_since(forwarded)),
             _ => None,
         };
-        let kong = self.forwarded.map_or(request, |forwarded| forwarded.duration_since(self.started));
+        let kong = self
+            .forwarded
+            .map_or(request, |forwarded| forwarded.duration_since(self.started));
         Latencies {
             kong_us: kong.as_micros() as u64,
             upstream_us: upstream.map(|upstream| upstream.as_micros() as u64),
@@ -184,12 +196,23 @@ impl Refusal {
     /// Raised by the proxy layer (malformed request, upstream failure).
     pub fn layer(status: u16, reason: impl Into<Arc<str>>) -> Self {
         let message = message_for(status);
-        Refusal { reason: reason.into(), ..Self::new(status, message, Origin::ProxyLayer) }
+        Refusal {
+            reason: reason.into(),
+            ..Self::new(status, message, Origin::ProxyLayer)
+        }
     }
 
     fn new(status: u16, message: &str, origin: Origin) -> Self {
         let message: Arc<str> = message.into();
-        Refusal { status, reason: message.clone(), message, origin, body: None, fields: Vec::new(), close: false }
+        Refusal {
+            status,
+            reason: message.clone(),
+            message,
+            origin,
+            body: None,
+            fields: Vec::new(),
+            close: false,
+        }
     }
 
     pub fn closing(mut self) -> Self {

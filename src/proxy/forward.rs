@@ -1,8 +1,8 @@
 //! From an admitted request to its response's last byte: choose a connection, write the head once, move the content both
 //! ways, and say whether either connection may be used again.
 
-use crate::http1::fields::Name;
 use crate::http1::fields::ConnectionOptions;
+use crate::http1::fields::Name;
 use crate::http1::framing::{self, Framing, Persistence, UpstreamExchange};
 use crate::http1::head::{self, HeadLimits, Method, Parsed, ResponseHead, Version};
 use crate::proxy::admit::{self, Asked, Permit};
@@ -16,12 +16,12 @@ use crate::proxy::stream::{Fill, Stream, WriteError};
 use crate::proxy::target::{self, TargetError};
 use crate::proxy::tunnel;
 use crate::ring;
-use crate::telemetry::metrics::Pool;
 use crate::snapshot::{Host, Route, Scheme, Service};
+use crate::telemetry::metrics::Pool;
 use monoio::time::Instant;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -71,25 +71,38 @@ impl Forward<'_> {
         self.write_head(exchange, buffers);
 
         // What has come of the content goes with the head. When that is all of it, the whole message can be sent again.
-        let emit = if matches!(self.framing, Framing::Chunked) { Emit::Chunked } else { Emit::Bytes };
+        let emit = if matches!(self.framing, Framing::Chunked) {
+            Emit::Chunked
+        } else {
+            Emit::Bytes
+        };
         let mut mover = Mover::new(self.framing, emit);
         let head_size = buffers.out.len();
         if let Err(refusal) = self.take_early_content(&mut mover, buffers.out) {
             return End::Refused(refusal);
         }
         let replayable = mover.done() && is_idempotent(self.head.method);
-        let mut content = Content { mover, begun: buffers.out.len() > head_size };
+        let mut content = Content {
+            mover,
+            begun: buffers.out.len() > head_size,
+        };
 
         let tries_max = self.service.retries as usize + 1;
         let mut last = None;
         for attempt in 0..tries_max {
-            let Some(address) = addresses.get(attempt % addresses.len().max(1)).copied() else { break };
+            let Some(address) = addresses.get(attempt % addresses.len().max(1)).copied() else {
+                break;
+            };
             if self.core.aborting.raised() {
                 break;
             }
             exchange.borrow_mut().tries = attempt as u32 + 1;
             exchange.borrow_mut().upstream_address = Some(address);
-            let key = Key { address, name: &identity.name, tls: identity.fingerprint() };
+            let key = Key {
+                address,
+                name: &identity.name,
+                tls: identity.fingerprint(),
+            };
             let upstream = match self.acquire(&key, &identity).await {
                 Ok(upstream) => upstream,
                 Err(error) => {
@@ -98,9 +111,16 @@ impl Forward<'_> {
                     continue;
                 }
             };
-            match self.attempt(exchange, buffers, upstream, &key, &mut content).await {
+            match self
+                .attempt(exchange, buffers, upstream, &key, &mut content)
+                .await
+            {
                 Attempt::Ended(end) => return end,
-                Attempt::NoResponse { status, reason, sent } => {
+                Attempt::NoResponse {
+                    status,
+                    reason,
+                    sent,
+                } => {
                     self.log_attempt(exchange, address, &reason);
                     last = Some((status, reason));
                     // Bytes of a request that may not be repeated have left, or its content is no longer at hand.
@@ -112,7 +132,11 @@ impl Forward<'_> {
         }
         let (status, reason) = last.unwrap_or((502, "no upstream was tried".into()));
         let refusal = Refusal::layer(status, reason);
-        End::Refused(if content.mover.done() { refusal } else { refusal.closing() })
+        End::Refused(if content.mover.done() {
+            refusal
+        } else {
+            refusal.closing()
+        })
     }
 
     /// The identity this request needs of its upstream connection.
@@ -122,9 +146,12 @@ impl Forward<'_> {
             (Scheme::Https, Some(Ok(tls))) => Some(tls),
             // Fail closed: a certificate or trust store that cannot be used is never left out.
             (Scheme::Https, Some(Err(reason))) => return Err(Refusal::layer(502, reason.clone())),
-            (Scheme::Https, None) => return Err(Refusal::layer(502, "the service has no TLS configuration")),
+            (Scheme::Https, None) => {
+                return Err(Refusal::layer(502, "the service has no TLS configuration"));
+            }
             (Scheme::NotServed, _) => {
-                let mut refusal = Refusal::layer(503, "the service's protocol is not served by this version");
+                let mut refusal =
+                    Refusal::layer(503, "the service's protocol is not served by this version");
                 refusal.message = "The upstream server is currently unavailable".into();
                 return Err(refusal);
             }
@@ -133,12 +160,18 @@ impl Forward<'_> {
             None => String::new(),
             Some(_) => {
                 let host = if self.route.preserve_host {
-                    self.head.authority.map(|authority| rewrite::host_of(authority.of(self.raw))).unwrap_or_default()
+                    self.head
+                        .authority
+                        .map(|authority| rewrite::host_of(authority.of(self.raw)))
+                        .unwrap_or_default()
                 } else {
                     self.service.host_text.as_bytes()
                 };
-                let host = std::str::from_utf8(host).map_err(|_| Refusal::layer(400, "Host is not ASCII"))?;
-                host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase()
+                let host = std::str::from_utf8(host)
+                    .map_err(|_| Refusal::layer(400, "Host is not ASCII"))?;
+                host.trim_start_matches('[')
+                    .trim_end_matches(']')
+                    .to_ascii_lowercase()
             }
         };
         Ok(Identity { name, tls })
@@ -149,7 +182,10 @@ impl Forward<'_> {
         match &self.service.host {
             Host::Ip(ip) => Ok(vec![SocketAddr::new(*ip, port)]),
             Host::Name(name) => match names::resolve(self.core, name).await {
-                Ok(addresses) => Ok(addresses.iter().map(|ip: IpAddr| SocketAddr::new(ip, port)).collect()),
+                Ok(addresses) => Ok(addresses
+                    .iter()
+                    .map(|(ip, own)| SocketAddr::new(ip, own.unwrap_or(port)))
+                    .collect()),
                 Err(names::Unresolved(reason)) => {
                     let mut refusal = Refusal::kong(503, "name resolution failed");
                     refusal.reason = format!("{name}: {reason}").into();
@@ -157,8 +193,11 @@ impl Forward<'_> {
                 }
             },
             Host::Upstream(name) => {
-                let mut refusal = Refusal::kong(503, "failure to get a peer from the ring-balancer");
-                refusal.reason = format!("load balancing over upstream {name} is not served by this version").into();
+                let mut refusal =
+                    Refusal::kong(503, "failure to get a peer from the ring-balancer");
+                refusal.reason =
+                    format!("load balancing over upstream {name} is not served by this version")
+                        .into();
                 Err(refusal)
             }
         }
@@ -190,15 +229,28 @@ impl Forward<'_> {
             websocket: self.websocket,
             admitted: self.permit.admitted(),
             request_path: self.path,
-            stripped: self.path_matched.filter(|_| self.route.strip_path).unwrap_or(0),
+            stripped: self
+                .path_matched
+                .filter(|_| self.route.strip_path)
+                .unwrap_or(0),
         };
         buffers.out.clear();
-        rewrite::request(self.core, self.client, &exchange.borrow(), &parts, buffers.out);
+        rewrite::request(
+            self.core,
+            self.client,
+            &exchange.borrow(),
+            &parts,
+            buffers.out,
+        );
     }
 
     /// service.host with its port unless that is the scheme's own (KONG.md §3.4).
     fn service_authority(&self) -> std::borrow::Cow<'_, str> {
-        let default = if self.service.scheme == Scheme::Https { 443 } else { 80 };
+        let default = if self.service.scheme == Scheme::Https {
+            443
+        } else {
+            80
+        };
         if self.service.port == default {
             (&*self.service.host_text).into()
         } else {
@@ -214,7 +266,9 @@ impl Forward<'_> {
                 if plain.is_empty() {
                     break;
                 }
-                mover.step(&plain, out).map_err(|error| Refusal::layer(error.status(), error.reason()).closing())?
+                mover
+                    .step(&plain, out)
+                    .map_err(|error| Refusal::layer(error.status(), error.reason()).closing())?
             };
             self.stream.consume(taken);
             if taken == 0 {
@@ -225,14 +279,20 @@ impl Forward<'_> {
     }
 
     fn check_size(&self, count: u64) -> Result<(), Refusal> {
-        let size_max = self.core.options.body_size_max;
+        let size_max = self.core.options().body_size_max;
         if size_max > 0 && count > size_max {
-            return Err(Refusal::layer(413, "content is larger than client_max_body_size").closing());
+            return Err(
+                Refusal::layer(413, "content is larger than client_max_body_size").closing(),
+            );
         }
         Ok(())
     }
 
-    async fn acquire(&self, key: &Key<'_>, identity: &Identity<'_>) -> Result<Upstream, TargetError> {
+    async fn acquire(
+        &self,
+        key: &Key<'_>,
+        identity: &Identity<'_>,
+    ) -> Result<Upstream, TargetError> {
         let mut stale = 0;
         let pooled = self.core.pool.take(key, || stale += 1);
         {
@@ -249,7 +309,8 @@ impl Forward<'_> {
         match pooled {
             Some(upstream) => Ok(upstream),
             None => {
-                let deadline = Instant::now() + Duration::from_millis(self.service.connect_timeout_ms);
+                let deadline =
+                    Instant::now() + Duration::from_millis(self.service.connect_timeout_ms);
                 target::connect(self.core, key.address, key.name, identity.tls, deadline).await
             }
         }
@@ -268,18 +329,33 @@ impl Forward<'_> {
         {
             let mut exchange = exchange.borrow_mut();
             exchange.upstream_reused = upstream.reused;
-            exchange.forwarded.get_or_insert_with(std::time::Instant::now);
+            exchange
+                .forwarded
+                .get_or_insert_with(std::time::Instant::now);
         }
         upstream.stream.put(buffers.out);
         let write_timeout = Duration::from_millis(self.service.write_timeout_ms);
-        if let Err(error) = upstream.stream.flush(Some(Instant::now() + write_timeout)).await {
+        if let Err(error) = upstream
+            .stream
+            .flush(Some(Instant::now() + write_timeout))
+            .await
+        {
             let (status, reason) = describe(error);
-            return Attempt::NoResponse { status, reason, sent: true };
+            return Attempt::NoResponse {
+                status,
+                reason,
+                sent: true,
+            };
         }
         if self.expects_continue && !content.mover.done() && !content.begun {
             content.begun = true;
             self.stream.put(b"HTTP/1.1 100 Continue\r\n\r\n");
-            if self.stream.flush(Some(Instant::now() + self.core.options.send_timeout)).await.is_err() {
+            if self
+                .stream
+                .flush(Some(Instant::now() + self.core.options().send_timeout))
+                .await
+                .is_err()
+            {
                 return Attempt::Ended(End::Broken);
             }
         }
@@ -289,9 +365,19 @@ impl Forward<'_> {
 
         let progress = Progress::default();
         let raced = {
-            let Buffers { response_raw, response, .. } = &mut *buffers;
+            let Buffers {
+                response_raw,
+                response,
+                ..
+            } = &mut *buffers;
             let sending = self.send_content(&upstream.stream, &mut content.mover, write_timeout);
-            let receiving = self.receive(exchange, &upstream.stream, response_raw, response, &progress);
+            let receiving = self.receive(
+                exchange,
+                &upstream.stream,
+                response_raw,
+                response,
+                &progress,
+            );
             let turned = self.verdict_turned(exchange);
             race(sending, receiving, turned).await
         };
@@ -300,7 +386,14 @@ impl Forward<'_> {
             Raced::Received(Ok(received)) => {
                 if received.tunnel {
                     let watch = self.verdict_turned(exchange);
-                    tunnel::run(self.core, self.stream, &upstream.stream, self.service, watch).await;
+                    tunnel::run(
+                        self.core,
+                        self.stream,
+                        &upstream.stream,
+                        self.service,
+                        watch,
+                    )
+                    .await;
                     return Attempt::Ended(End::Done { persist: false });
                 }
                 let upstream_exchange = UpstreamExchange {
@@ -312,13 +405,15 @@ impl Forward<'_> {
                     response_read: true,
                     stray_bytes: !upstream.stream.is_quiet(),
                     request_count: upstream.requests,
-                    request_count_max: self.core.options.pool_requests_max,
+                    request_count_max: self.core.options().pool_requests_max,
                 };
                 if framing::upstream_persistence(&upstream_exchange) == Persistence::Persist {
                     upstream.stream.release(self.core);
                     self.core.pool.put(key, upstream);
                 }
-                Attempt::Ended(End::Done { persist: content_done && !self.closing && progress.persist.get() })
+                Attempt::Ended(End::Done {
+                    persist: content_done && !self.closing && progress.persist.get(),
+                })
             }
             Raced::Received(Err(fault)) => {
                 if progress.head_sent.get() {
@@ -331,24 +426,46 @@ impl Forward<'_> {
                         exchange.borrow_mut().status = 499;
                         Attempt::Ended(End::Broken)
                     }
-                    Fault::Upstream { status, reason, answered } => {
+                    Fault::Upstream {
+                        status,
+                        reason,
+                        answered,
+                    } => {
                         if answered {
                             let refusal = Refusal::layer(status, reason);
-                            return Attempt::Ended(End::Refused(if content_done { refusal } else { refusal.closing() }));
+                            return Attempt::Ended(End::Refused(if content_done {
+                                refusal
+                            } else {
+                                refusal.closing()
+                            }));
                         }
-                        Attempt::NoResponse { status, reason, sent: true }
+                        Attempt::NoResponse {
+                            status,
+                            reason,
+                            sent: true,
+                        }
                     }
                 }
             }
             Raced::SourceFault(fault) => {
                 let refusal = match fault {
                     SourceFault::Malformed(error) => Refusal::layer(error.status(), error.reason()),
-                    SourceFault::TooLarge => Refusal::layer(413, "content is larger than client_max_body_size"),
-                    SourceFault::TimedOut => Refusal::layer(408, "the client's content came too slowly"),
+                    SourceFault::TooLarge => {
+                        Refusal::layer(413, "content is larger than client_max_body_size")
+                    }
+                    SourceFault::TimedOut => {
+                        Refusal::layer(408, "the client's content came too slowly")
+                    }
                     SourceFault::Truncated | SourceFault::Failed(_) => {
                         let mut exchange = exchange.borrow_mut();
-                        exchange.status = if progress.head_sent.get() { exchange.status } else { 499 };
-                        exchange.reason = Some("the client closed the connection before its content ended".into());
+                        exchange.status = if progress.head_sent.get() {
+                            exchange.status
+                        } else {
+                            499
+                        };
+                        exchange.reason = Some(
+                            "the client closed the connection before its content ended".into(),
+                        );
                         return Attempt::Ended(End::Broken);
                     }
                 };
@@ -359,7 +476,8 @@ impl Forward<'_> {
                 Attempt::Ended(End::Refused(refusal.closing()))
             }
             Raced::VerdictTurned => {
-                exchange.borrow_mut().reason = Some("the client's certificate is no longer admitted".into());
+                exchange.borrow_mut().reason =
+                    Some("the client's certificate is no longer admitted".into());
                 Attempt::Ended(End::Broken)
             }
         }
@@ -375,7 +493,7 @@ impl Forward<'_> {
         if mover.done() {
             return Ok(());
         }
-        let options = &self.core.options;
+        let options = &self.core.options();
         let bounds = Bounds {
             read_timeout: options.body_timeout,
             rate_min: options.body_min_rate,
@@ -398,10 +516,11 @@ impl Forward<'_> {
         progress: &Progress,
     ) -> Result<Received, Fault> {
         let read_timeout = Duration::from_millis(self.service.read_timeout_ms);
-        let send_timeout = self.core.options.send_timeout;
+        let send_timeout = self.core.options().send_timeout;
         let client_10 = self.head.version == Version::Http10;
         loop {
-            self.read_head(upstream, raw, response, read_timeout).await?;
+            self.read_head(upstream, raw, response, read_timeout)
+                .await?;
             if !(100..200).contains(&response.status) || response.status == 101 {
                 break;
             }
@@ -434,7 +553,10 @@ impl Forward<'_> {
         }
         let tunnel = response.status == 101;
         if tunnel && !(self.websocket && is_websocket(response, raw)) {
-            return Err(Fault::upstream(502, "the upstream switched to a protocol nobody asked for"));
+            return Err(Fault::upstream(
+                502,
+                "the upstream switched to a protocol nobody asked for",
+            ));
         }
         let framing = if tunnel {
             Framing::None
@@ -447,7 +569,8 @@ impl Forward<'_> {
             Framing::Chunked | Framing::UntilClose if !client_10 => Emit::Chunked,
             _ => Emit::Bytes,
         };
-        let ends_with_close = client_10 && matches!(framing, Framing::Chunked | Framing::UntilClose);
+        let ends_with_close =
+            client_10 && matches!(framing, Framing::Chunked | Framing::UntilClose);
         let close = self.closing || ends_with_close || self.core.draining.raised();
         progress.persist.set(!close);
         let options = ConnectionOptions::of(&response.fields, raw);
@@ -474,7 +597,9 @@ impl Forward<'_> {
                     break;
                 }
                 let window = plain.len().min(crate::limits::BUFFER_SIZE);
-                mover.step(&plain[..window], &mut out).map_err(|error| Fault::upstream(502, error.reason()))?
+                mover
+                    .step(&plain[..window], &mut out)
+                    .map_err(|error| Fault::upstream(502, error.reason()))?
             };
             upstream.consume(taken);
             if taken == 0 {
@@ -498,15 +623,26 @@ impl Forward<'_> {
                 .await
                 .map_err(|error| Fault::Client(describe(error).1))?;
         } else {
-            let bounds = Bounds { read_timeout, rate_min: 0, write_timeout: send_timeout, size_max: 0 };
-            pump::relay(self.core, upstream, self.stream, &mut mover, &bounds, close).await.map_err(|broken| {
-                match broken {
+            let bounds = Bounds {
+                read_timeout,
+                rate_min: 0,
+                write_timeout: send_timeout,
+                size_max: 0,
+            };
+            pump::relay(self.core, upstream, self.stream, &mut mover, &bounds, close)
+                .await
+                .map_err(|broken| match broken {
                     Broken::Sink(error) => Fault::Client(describe(error).1),
                     Broken::Source(fault) => Fault::upstream(502, source_reason(&fault)),
-                }
-            })?;
+                })?;
         }
-        Ok(Received { version: response.version, options, status: response.status, framing, tunnel })
+        Ok(Received {
+            version: response.version,
+            options,
+            status: response.status,
+            framing,
+            tunnel,
+        })
     }
 
     async fn read_head(
@@ -543,16 +679,28 @@ impl Forward<'_> {
                 upstream.consume(response.size);
                 return Ok(());
             }
-            match upstream.fill(self.core, Some(Instant::now() + read_timeout)).await {
+            match upstream
+                .fill(self.core, Some(Instant::now() + read_timeout))
+                .await
+            {
                 Fill::Data => {}
                 Fill::Eof { .. } if heard => {
-                    return Err(Fault::upstream(502, "upstream closed the connection inside a response head"));
+                    return Err(Fault::upstream(
+                        502,
+                        "upstream closed the connection inside a response head",
+                    ));
                 }
                 Fill::Eof { .. } => {
-                    return Err(Fault::silent(502, "upstream prematurely closed connection while reading response header"));
+                    return Err(Fault::silent(
+                        502,
+                        "upstream prematurely closed connection while reading response header",
+                    ));
                 }
                 Fill::TimedOut | Fill::Interrupted => {
-                    return Err(Fault::silent(504, "upstream timed out while reading response header"));
+                    return Err(Fault::silent(
+                        504,
+                        "upstream timed out while reading response header",
+                    ));
                 }
                 Fill::Failed(reason) => return Err(Fault::silent(502, &reason)),
             }
@@ -565,10 +713,13 @@ impl Forward<'_> {
             return std::future::pending().await;
         }
         let id = exchange.borrow().id;
-        let asked =
-            Asked { head: self.head, raw: self.raw, request_id: std::str::from_utf8(&id).unwrap_or_default() };
+        let asked = Asked {
+            head: self.head,
+            raw: self.raw,
+            request_id: std::str::from_utf8(&id).unwrap_or_default(),
+        };
         // Looked at twice within the grace period, so that it is kept.
-        let step = (self.core.options.client_verdict_grace / 2).max(Duration::from_millis(10));
+        let step = (self.core.options().client_verdict_grace / 2).max(Duration::from_millis(10));
         loop {
             ring::sleep_until(Instant::now() + step).await;
             if !admit::still_admitted(self.core, self.client, self.route.id, &asked) {
@@ -578,12 +729,23 @@ impl Forward<'_> {
     }
 
     fn debug(&self) -> bool {
-        self.core.options.allow_debug_header
-            && self.head.fields.iter().any(|line| line.known == Name::KongDebug && line.value.of(self.raw) == b"1")
+        self.core.options().allow_debug_header
+            && self
+                .head
+                .fields
+                .iter()
+                .any(|line| line.known == Name::KongDebug && line.value.of(self.raw) == b"1")
     }
 
     fn log_attempt(&self, exchange: &RefCell<Exchange>, address: SocketAddr, reason: &str) {
-        crate::proxy::log::upstream_failure(self.core, &exchange.borrow(), self.client, self.service, address, reason);
+        crate::proxy::log::upstream_failure(
+            self.core,
+            &exchange.borrow(),
+            self.client,
+            self.service,
+            address,
+            reason,
+        );
     }
 }
 
@@ -639,17 +801,29 @@ struct Progress {
 
 enum Fault {
     Client(Arc<str>),
-    Upstream { status: u16, reason: Arc<str>, answered: bool },
+    Upstream {
+        status: u16,
+        reason: Arc<str>,
+        answered: bool,
+    },
 }
 
 impl Fault {
     fn upstream(status: u16, reason: &str) -> Self {
-        Fault::Upstream { status, reason: reason.into(), answered: true }
+        Fault::Upstream {
+            status,
+            reason: reason.into(),
+            answered: true,
+        }
     }
 
     /// Before any byte of a response.
     fn silent(status: u16, reason: &str) -> Self {
-        Fault::Upstream { status, reason: reason.into(), answered: false }
+        Fault::Upstream {
+            status,
+            reason: reason.into(),
+            answered: false,
+        }
     }
 
     fn reason(&self) -> Arc<str> {
@@ -709,12 +883,14 @@ fn source_reason(fault: &SourceFault) -> &str {
 
 /// RFC 9110 §9.2.2.
 fn is_idempotent(method: Method) -> bool {
-    matches!(method, Method::Get | Method::Head | Method::Put | Method::Delete | Method::Options | Method::Trace)
+    matches!(
+        method,
+        Method::Get | Method::Head | Method::Put | Method::Delete | Method::Options | Method::Trace
+    )
 }
 
 fn is_websocket(response: &ResponseHead, raw: &[u8]) -> bool {
-    response
-        .fields
-        .iter()
-        .any(|line| line.known == Name::Upgrade && line.value.of(raw).eq_ignore_ascii_case(b"websocket"))
+    response.fields.iter().any(|line| {
+        line.known == Name::Upgrade && line.value.of(raw).eq_ignore_ascii_case(b"websocket")
+    })
 }

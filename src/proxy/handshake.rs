@@ -29,13 +29,17 @@ pub enum Failure {
 
 impl Failure {
     fn gone(sni: &Option<Arc<str>>, reason: impl Into<String>) -> Self {
-        Failure::Tls { sni: sni.clone(), alert: "none", reason: reason.into() }
+        Failure::Tls {
+            sni: sni.clone(),
+            alert: "none",
+            reason: reason.into(),
+        }
     }
 }
 
 /// Drives the handshake; `first` is what was already read (behind a PROXY protocol header).
 pub async fn accept(core: &Rc<Core>, socket: Socket, first: Buffer) -> Result<Stream, Failure> {
-    let deadline = core.deadline(core.options.handshake_timeout);
+    let deadline = core.deadline(core.options().handshake_timeout);
     let mut acceptor = ServerAcceptor::new();
     let mut input = first;
     let mut total = input.len();
@@ -44,7 +48,7 @@ pub async fn accept(core: &Rc<Core>, socket: Socket, first: Buffer) -> Result<St
     let sni = loop {
         if !input.is_empty() {
             match acceptor.feed(input.filled()) {
-                Ok(HelloState::Ready(hello)) => break hello.sni.map(Arc::from),
+                Ok(HelloState::Ready(hello)) => break hello.sni,
                 Ok(HelloState::NeedMore) if total > limits::CLIENT_HELLO_SIZE_MAX => {
                     return Err(Failure::gone(&None, "ClientHello is too large"));
                 }
@@ -69,7 +73,8 @@ pub async fn accept(core: &Rc<Core>, socket: Socket, first: Buffer) -> Result<St
     };
     let mut pending = Buffer::default();
     loop {
-        if !(session.may_hold_output() && !session.handshaking()) {
+        // Session tickets wait for the first response.
+        if session.handshaking() || !session.may_hold_output() {
             send(&socket, &mut session, deadline, &sni).await?;
         }
         if !session.handshaking() {
@@ -113,8 +118,13 @@ async fn read(
         ReadEnd::Data(_) => Ok(buffer),
         ReadEnd::Eof if silent => Err(Failure::Silent),
         ReadEnd::Failed(_) if silent => Err(Failure::Silent),
-        ReadEnd::Eof => Err(Failure::gone(sni, "the client closed the connection during the handshake")),
-        ReadEnd::TimedOut | ReadEnd::Cancelled => Err(Failure::gone(sni, "the handshake timed out")),
+        ReadEnd::Eof => Err(Failure::gone(
+            sni,
+            "the client closed the connection during the handshake",
+        )),
+        ReadEnd::TimedOut | ReadEnd::Cancelled => {
+            Err(Failure::gone(sni, "the handshake timed out"))
+        }
         ReadEnd::Failed(error) => Err(Failure::gone(sni, error.to_string())),
     }
 }
@@ -130,17 +140,35 @@ async fn send(
     if out.is_empty() {
         return Ok(());
     }
-    match socket.write_all(Buffer::from_vec(out), Some(deadline)).await.0 {
+    match socket
+        .write_all(Buffer::from_vec(out), Some(deadline))
+        .await
+        .0
+    {
         ReadEnd::Data(_) => Ok(()),
         ReadEnd::Failed(error) => Err(Failure::gone(sni, error.to_string())),
-        _ => Err(Failure::gone(sni, "the client did not take the handshake's bytes")),
+        _ => Err(Failure::gone(
+            sni,
+            "the client did not take the handshake's bytes",
+        )),
     }
 }
 
 /// Sends the alert and says why.
-async fn refuse(socket: &Socket, deadline: Instant, sni: &Option<Arc<str>>, error: tls::Error) -> Failure {
+async fn refuse(
+    socket: &Socket,
+    deadline: Instant,
+    sni: &Option<Arc<str>>,
+    error: tls::Error,
+) -> Failure {
     if !error.alert().is_empty() {
-        let _ = socket.write_all(Buffer::from_vec(error.alert().to_vec()), Some(deadline)).await;
+        let _ = socket
+            .write_all(Buffer::from_vec(error.alert().to_vec()), Some(deadline))
+            .await;
     }
-    Failure::Tls { sni: sni.clone(), alert: error.alert_name(), reason: error.to_string() }
+    Failure::Tls {
+        sni: sni.clone(),
+        alert: error.alert_name(),
+        reason: error.to_string(),
+    }
 }

@@ -7,7 +7,9 @@ use crate::proxy::core::Core;
 use crate::proxy::exchange::{Client, Exchange};
 use crate::proxy::stream::Stream;
 use crate::snapshot::{Consumer, Route, Service};
-use crate::telemetry::access::{HandshakeFailure, Latencies, Level, Named, Record, Side, Tls, Upstream};
+use crate::telemetry::access::{
+    HandshakeFailure, Latencies, Level, Named, Record, Side, Tls, Upstream,
+};
 use crate::telemetry::log::Sink;
 use crate::telemetry::metrics::{ClientCert, RequestSample, Source};
 use crate::tls::session::Facts;
@@ -21,7 +23,13 @@ pub fn handshake(core: &Core, facts: &Facts, presented: bool) {
         (true, false) => ClientCert::None,
         (false, false) => ClientCert::NotRequested,
     };
-    core.metrics.borrow_mut().handshake_done(facts.version, facts.group, facts.cipher, facts.resumed, client_cert);
+    core.metrics.borrow_mut().handshake_done(
+        facts.version,
+        facts.group,
+        facts.cipher,
+        facts.resumed,
+        client_cert,
+    );
 }
 
 pub fn handshake_failure(
@@ -35,14 +43,26 @@ pub fn handshake_failure(
     core.metrics.borrow_mut().handshake_failed(alert);
     let mut log = core.log.borrow_mut();
     log.error(now_ms(), Level::Notice, |out| {
-        HandshakeFailure { side: Side::Client, peer, port, sni, alert: Some(alert), reason }.write_text(out);
+        HandshakeFailure {
+            side: Side::Client,
+            peer,
+            port,
+            sni,
+            alert: Some(alert),
+            reason,
+        }
+        .write_text(out);
     });
 }
 
 /// A connection closed before anything was said on it.
 pub fn rejected(core: &Core, peer: SocketAddr, reason: &str) {
     core.metrics.borrow_mut().shed("proxy_protocol");
-    error(core, Level::Notice, format_args!("connection from {peer} closed: {reason}"));
+    error(
+        core,
+        Level::Notice,
+        format_args!("connection from {peer} closed: {reason}"),
+    );
 }
 
 /// One try of one exchange that gave no response; the client may still get one from the next.
@@ -86,7 +106,10 @@ pub fn exchange(
 ) {
     let latencies = exchange.latencies();
     let (received, sent) = stream.traffic();
-    let (bytes_in, bytes_out) = (received - exchange.traffic_before.0, sent - exchange.traffic_before.1);
+    let (bytes_in, bytes_out) = (
+        received - exchange.traffic_before.0,
+        sent - exchange.traffic_before.1,
+    );
     let service = route.and_then(|route| route.service.as_deref());
     let source = match (exchange.proxied, exchange.status) {
         (true, _) => Source::Service,
@@ -123,10 +146,14 @@ pub fn exchange(
         error(
             core,
             Level::Info,
-            format_args!("{status} to {client}: {verify}, {reason}", status = exchange.status, client = client.peer.ip()),
+            format_args!(
+                "{status} to {client}: {verify}, {reason}",
+                status = exchange.status,
+                client = client.peer.ip()
+            ),
         );
     }
-    if !core.options.access_log {
+    if !core.options().access_log {
         return;
     }
     let identity = client.identity();
@@ -138,8 +165,12 @@ pub fn exchange(
         client_port: client.peer.port(),
         listener_port: client.listener_port,
         request_id: exchange.id(),
-        method: head.map(|(head, raw)| head.method_span.of(raw)).unwrap_or_default(),
-        target: head.map(|(head, raw)| head.target.of(raw)).unwrap_or_default(),
+        method: head
+            .map(|(head, raw)| head.method_span.of(raw))
+            .unwrap_or_default(),
+        target: head
+            .map(|(head, raw)| head.target.of(raw))
+            .unwrap_or_default(),
         http_version: match head {
             Some((head, _)) if head.version == Version::Http10 => "HTTP/1.0",
             _ => "HTTP/1.1",
@@ -161,8 +192,14 @@ pub fn exchange(
             reused: exchange.upstream_reused,
             tls: None,
         }),
-        service: service.map(|service| Named { id: service.id, name: service.name.as_deref() }),
-        route: route.map(|route| Named { id: route.id, name: route.name.as_deref() }),
+        service: service.map(|service| Named {
+            id: service.id,
+            name: service.name.as_deref(),
+        }),
+        route: route.map(|route| Named {
+            id: route.id,
+            name: route.name.as_deref(),
+        }),
         consumer: consumer.map(named_consumer),
         tls: client.tls.as_ref().map(|facts| Tls {
             version: facts.version,
@@ -178,11 +215,16 @@ pub fn exchange(
         source,
         error: exchange.reason.as_deref(),
     };
-    core.log.borrow_mut().line(Sink::Access, |out| record.write_json(out));
+    core.log
+        .borrow_mut()
+        .line(Sink::Access, |out| record.write_json(out));
 }
 
 fn named_consumer(consumer: &Consumer) -> Named<'_> {
-    Named { id: consumer.id, name: consumer.username.as_deref() }
+    Named {
+        id: consumer.id,
+        name: consumer.username.as_deref(),
+    }
 }
 
 fn now_ms() -> u64 {
@@ -190,5 +232,6 @@ fn now_ms() -> u64 {
 }
 
 fn unix_ms(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
 }

@@ -4,13 +4,11 @@
 pub mod admit;
 pub mod connection;
 pub mod core;
-pub mod error_body;
 pub mod exchange;
 pub mod forward;
 pub mod handshake;
 pub mod log;
 pub mod names;
-pub mod options;
 pub mod pool;
 pub mod proxy_protocol;
 pub mod pump;

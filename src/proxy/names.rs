@@ -25,7 +25,7 @@ struct Entry {
 }
 
 struct Known {
-    addresses: Rc<[IpAddr]>,
+    addresses: Rc<[(IpAddr, Option<u16>)]>,
     expires: Instant,
     error: Option<Arc<str>>,
     /// Where the next request begins: addresses of one name share the load.
@@ -34,14 +34,15 @@ struct Known {
 
 /// Addresses to try, in this order.
 pub struct Addresses {
-    all: Rc<[IpAddr]>,
+    all: Rc<[(IpAddr, Option<u16>)]>,
     first: usize,
 }
 
 impl Addresses {
-    pub fn iter(&self) -> impl Iterator<Item = IpAddr> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = (IpAddr, Option<u16>)> + '_ {
         let count = self.all.len();
-        (0..count.min(limits::ADDRESSES_MAX)).filter_map(move |step| self.all.get((self.first + step) % count).copied())
+        (0..count.min(limits::ADDRESSES_MAX))
+            .filter_map(move |step| self.all.get((self.first + step) % count).copied())
     }
 }
 
@@ -96,17 +97,27 @@ pub async fn resolve(core: &Core, name: &Arc<str>) -> Result<Addresses, Unresolv
                 if answer.addresses.is_empty() {
                     return Poll::Ready(Err(Unresolved("no address".into())));
                 }
-                return Poll::Ready(Ok(Addresses { all: answer.addresses.clone(), first }));
+                return Poll::Ready(Ok(Addresses {
+                    all: answer.addresses.clone(),
+                    first,
+                }));
             }
         }
         if !entry.asked {
-            if !core.up.send(Up::Resolve { core: core.index, name: name.clone() }) {
+            if !core.up.send(Up::Resolve {
+                core: core.index,
+                name: name.clone(),
+            }) {
                 return Poll::Ready(Err(Unresolved("too many look-ups wait".into())));
             }
             entry.asked = true;
         }
         asked_here = true;
-        if entry.waiting.iter().all(|waker| !waker.will_wake(context.waker())) {
+        if entry
+            .waiting
+            .iter()
+            .all(|waker| !waker.will_wake(context.waker()))
+        {
             entry.waiting.push(context.waker().clone());
         }
         Poll::Pending

@@ -30,7 +30,11 @@ struct OwnedKey {
 
 impl OwnedKey {
     fn borrow(&self) -> Key<'_> {
-        Key { address: self.address, name: &self.name, tls: self.tls }
+        Key {
+            address: self.address,
+            name: &self.name,
+            tls: self.tls,
+        }
     }
 }
 
@@ -62,24 +66,41 @@ struct Idle {
 pub struct Pool {
     idle: RefCell<HashMap<OwnedKey, Vec<Idle>, ahash::RandomState>>,
     count: Cell<usize>,
-    size_max: usize,
-    requests_max: u64,
-    idle_timeout: Duration,
+    size_max: Cell<usize>,
+    requests_max: Cell<u64>,
+    idle_timeout: Cell<Duration>,
 }
 
 impl Pool {
     /// `size_max` per identity (Kong's `upstream_keepalive_pool_size`; 0 turns the pool off).
     pub fn new(size_max: usize, requests_max: u64, idle_timeout: Duration) -> Self {
-        Pool { idle: RefCell::default(), count: Cell::new(0), size_max, requests_max, idle_timeout }
+        Pool {
+            idle: RefCell::default(),
+            count: Cell::new(0),
+            size_max: Cell::new(size_max),
+            requests_max: Cell::new(requests_max),
+            idle_timeout: Cell::new(idle_timeout),
+        }
+    }
+
+    /// Other bounds from here on.
+    pub fn bound(&self, size_max: usize, requests_max: u64, idle_timeout: Duration) {
+        self.size_max.set(size_max);
+        self.requests_max.set(requests_max);
+        self.idle_timeout.set(idle_timeout);
     }
 
     /// The connection that went idle last, if one is still open; `stale` is called for each that is not.
     pub fn take(&self, key: &Key, mut stale: impl FnMut()) -> Option<Upstream> {
         let mut idle = self.idle.borrow_mut();
         let shelf = idle.get_mut(key)?;
-        while let Some(Idle { mut upstream, since }) = shelf.pop() {
+        while let Some(Idle {
+            mut upstream,
+            since,
+        }) = shelf.pop()
+        {
             self.count.set(self.count.get() - 1);
-            if since.elapsed() < self.idle_timeout && upstream.stream.still_idle() {
+            if since.elapsed() < self.idle_timeout.get() && upstream.stream.still_idle() {
                 upstream.reused = true;
                 return Some(upstream);
             }
@@ -90,17 +111,25 @@ impl Pool {
 
     /// Keeps a connection whose exchange ended cleanly, or drops it at the bounds.
     pub fn put(&self, key: &Key, upstream: Upstream) {
-        if upstream.requests >= self.requests_max || self.count.get() >= limits::POOL_IDLE_MAX {
+        if upstream.requests >= self.requests_max.get() || self.count.get() >= limits::POOL_IDLE_MAX
+        {
             return;
         }
         let mut idle = self.idle.borrow_mut();
-        let entry = Idle { upstream, since: Instant::now() };
+        let entry = Idle {
+            upstream,
+            since: Instant::now(),
+        };
         match idle.get_mut(key) {
-            Some(shelf) if shelf.len() >= self.size_max => return,
+            Some(shelf) if shelf.len() >= self.size_max.get() => return,
             Some(shelf) => shelf.push(entry),
-            None if self.size_max == 0 => return,
+            None if self.size_max.get() == 0 => return,
             None => {
-                let owned = OwnedKey { address: key.address, name: key.name.into(), tls: key.tls };
+                let owned = OwnedKey {
+                    address: key.address,
+                    name: key.name.into(),
+                    tls: key.tls,
+                };
                 idle.insert(owned, vec![entry]);
             }
         }
@@ -110,7 +139,7 @@ impl Pool {
     /// Drops what has been idle too long. Called by the core's tick.
     pub fn sweep(&self) {
         let now = Instant::now();
-        self.retain(|_, idle| now.duration_since(idle.since) < self.idle_timeout);
+        self.retain(|_, idle| now.duration_since(idle.since) < self.idle_timeout.get());
     }
 
     /// Drops every TLS connection whose identity no service has any more.

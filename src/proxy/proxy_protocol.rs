@@ -36,20 +36,37 @@ pub fn parse(input: &[u8]) -> Result<Header, &'static str> {
 
 fn parse_v1(input: &[u8]) -> Result<Header, &'static str> {
     let Some(end) = memchr::memmem::find(&input[..input.len().min(V1_SIZE_MAX)], b"\r\n") else {
-        return if input.len() >= V1_SIZE_MAX { Err("PROXY protocol header is too long") } else { Ok(Header::NeedMore) };
+        return if input.len() >= V1_SIZE_MAX {
+            Err("PROXY protocol header is too long")
+        } else {
+            Ok(Header::NeedMore)
+        };
     };
-    let line = std::str::from_utf8(&input[..end]).map_err(|_| "PROXY protocol header is not ASCII")?;
+    let line =
+        std::str::from_utf8(&input[..end]).map_err(|_| "PROXY protocol header is not ASCII")?;
     let size = end + 2;
     let mut words = line.split(' ').skip(1);
     let family = words.next().ok_or("PROXY protocol header has no family")?;
     if family == "UNKNOWN" {
-        return Ok(Header::Done { size, source: None, destination: None });
+        return Ok(Header::Done {
+            size,
+            source: None,
+            destination: None,
+        });
     }
     let mut address = || -> Result<IpAddr, &'static str> {
-        let text = words.next().ok_or("PROXY protocol header lacks an address")?;
+        let text = words
+            .next()
+            .ok_or("PROXY protocol header lacks an address")?;
         match family {
-            "TCP4" => text.parse::<Ipv4Addr>().map(IpAddr::V4).map_err(|_| "PROXY protocol address is not IPv4"),
-            "TCP6" => text.parse::<Ipv6Addr>().map(IpAddr::V6).map_err(|_| "PROXY protocol address is not IPv6"),
+            "TCP4" => text
+                .parse::<Ipv4Addr>()
+                .map(IpAddr::V4)
+                .map_err(|_| "PROXY protocol address is not IPv4"),
+            "TCP6" => text
+                .parse::<Ipv6Addr>()
+                .map(IpAddr::V6)
+                .map_err(|_| "PROXY protocol address is not IPv6"),
             _ => Err("PROXY protocol family is unknown"),
         }
     };
@@ -57,7 +74,10 @@ fn parse_v1(input: &[u8]) -> Result<Header, &'static str> {
     let mut port = || -> Result<u16, &'static str> {
         let text = words.next().ok_or("PROXY protocol header lacks a port")?;
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-        text.parse().ok().filter(|_| digits).ok_or("PROXY protocol port is not a number")
+        text.parse()
+            .ok()
+            .filter(|_| digits)
+            .ok_or("PROXY protocol port is not a number")
     };
     let (source_port, destination_port) = (port()?, port()?);
     if words.next().is_some() {
@@ -71,7 +91,9 @@ fn parse_v1(input: &[u8]) -> Result<Header, &'static str> {
 }
 
 fn parse_v2(input: &[u8]) -> Result<Header, &'static str> {
-    let Some(fixed) = input.first_chunk::<16>() else { return Ok(Header::NeedMore) };
+    let Some(fixed) = input.first_chunk::<16>() else {
+        return Ok(Header::NeedMore);
+    };
     let length = usize::from(u16::from_be_bytes([fixed[14], fixed[15]]));
     let size = 16 + length;
     if size > V2_SIZE_MAX {
@@ -80,23 +102,40 @@ fn parse_v2(input: &[u8]) -> Result<Header, &'static str> {
     if fixed[12] >> 4 != 2 {
         return Err("PROXY protocol version is unknown");
     }
-    let Some(body) = input.get(16..size) else { return Ok(Header::NeedMore) };
-    let none = Header::Done { size, source: None, destination: None };
+    let Some(body) = input.get(16..size) else {
+        return Ok(Header::NeedMore);
+    };
+    let none = Header::Done {
+        size,
+        source: None,
+        destination: None,
+    };
     match fixed[12] & 0xf {
         0 => return Ok(none),
         1 => {}
         _ => return Err("PROXY protocol command is unknown"),
     }
-    let port = |at: usize| body.get(at..at + 2).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
+    let port = |at: usize| {
+        body.get(at..at + 2)
+            .map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]))
+    };
     match fixed[13] >> 4 {
         1 => {
-            let address =
-                |at: usize| body.get(at..at + 4)?.try_into().ok().map(|bytes: [u8; 4]| IpAddr::from(bytes));
+            let address = |at: usize| {
+                body.get(at..at + 4)?
+                    .try_into()
+                    .ok()
+                    .map(|bytes: [u8; 4]| IpAddr::from(bytes))
+            };
             addresses(size, address(0).zip(port(8)), address(4).zip(port(10)))
         }
         2 => {
-            let address =
-                |at: usize| body.get(at..at + 16)?.try_into().ok().map(|bytes: [u8; 16]| IpAddr::from(bytes));
+            let address = |at: usize| {
+                body.get(at..at + 16)?
+                    .try_into()
+                    .ok()
+                    .map(|bytes: [u8; 16]| IpAddr::from(bytes))
+            };
             addresses(size, address(0).zip(port(32)), address(16).zip(port(34)))
         }
         _ => Ok(none),
@@ -148,24 +187,69 @@ mod tests {
                 b"PROXY TCP4 10.0.0.1 192.0.2.1 8080 8443\r\nGET".to_vec(),
                 done(41, Some(("10.0.0.1:8080", "192.0.2.1:8443"))),
             ),
-            ("2.1 TCP6", b"PROXY TCP6 ::1 ::2 80 81\r\n".to_vec(), done(26, Some(("[::1]:80", "[::2]:81")))),
-            ("2.1 UNKNOWN", b"PROXY UNKNOWN anything\r\n".to_vec(), done(24, None)),
-            ("2.1 part", b"PROXY TCP4 10.0".to_vec(), Ok(Header::NeedMore)),
-            ("2.1 family and address differ", b"PROXY TCP4 ::1 ::2 80 81\r\n".to_vec(), Err(())),
-            ("2.1 signed port", b"PROXY TCP4 10.0.0.1 10.0.0.2 +80 81\r\n".to_vec(), Err(())),
-            ("2.1 port too large", b"PROXY TCP4 10.0.0.1 10.0.0.2 80 65536\r\n".to_vec(), Err(())),
-            ("2.1 too many words", b"PROXY TCP4 10.0.0.1 10.0.0.2 80 81 82\r\n".to_vec(), Err(())),
-            ("2.1 too long", [b"PROXY TCP4 ".as_slice(), &[b'1'; 120]].concat(), Err(())),
-            ("2.2 v4", v2(1, 0x11, &v4), done(28, Some(("10.0.0.1:8080", "192.0.2.1:8443")))),
-            ("2.2 v6", v2(1, 0x21, &v6), done(52, Some(("[::1]:80", "[::2]:81")))),
+            (
+                "2.1 TCP6",
+                b"PROXY TCP6 ::1 ::2 80 81\r\n".to_vec(),
+                done(26, Some(("[::1]:80", "[::2]:81"))),
+            ),
+            (
+                "2.1 UNKNOWN",
+                b"PROXY UNKNOWN anything\r\n".to_vec(),
+                done(24, None),
+            ),
+            (
+                "2.1 part",
+                b"PROXY TCP4 10.0".to_vec(),
+                Ok(Header::NeedMore),
+            ),
+            (
+                "2.1 family and address differ",
+                b"PROXY TCP4 ::1 ::2 80 81\r\n".to_vec(),
+                Err(()),
+            ),
+            (
+                "2.1 signed port",
+                b"PROXY TCP4 10.0.0.1 10.0.0.2 +80 81\r\n".to_vec(),
+                Err(()),
+            ),
+            (
+                "2.1 port too large",
+                b"PROXY TCP4 10.0.0.1 10.0.0.2 80 65536\r\n".to_vec(),
+                Err(()),
+            ),
+            (
+                "2.1 too many words",
+                b"PROXY TCP4 10.0.0.1 10.0.0.2 80 81 82\r\n".to_vec(),
+                Err(()),
+            ),
+            (
+                "2.1 too long",
+                [b"PROXY TCP4 ".as_slice(), &[b'1'; 120]].concat(),
+                Err(()),
+            ),
+            (
+                "2.2 v4",
+                v2(1, 0x11, &v4),
+                done(28, Some(("10.0.0.1:8080", "192.0.2.1:8443"))),
+            ),
+            (
+                "2.2 v6",
+                v2(1, 0x21, &v6),
+                done(52, Some(("[::1]:80", "[::2]:81"))),
+            ),
             ("2.2 LOCAL", v2(0, 0, &[]), done(16, None)),
-            ("2.2 TLVs are skipped", v2(1, 0x11, &[&v4[..], &[3, 0, 1, 9]].concat()), done(
-                32,
-                Some(("10.0.0.1:8080", "192.0.2.1:8443")),
-            )),
+            (
+                "2.2 TLVs are skipped",
+                v2(1, 0x11, &[&v4[..], &[3, 0, 1, 9]].concat()),
+                done(32, Some(("10.0.0.1:8080", "192.0.2.1:8443"))),
+            ),
             ("2.2 short body", v2(1, 0x11, &v4[..8]), Err(())),
             ("2.2 unknown command", v2(2, 0x11, &v4), Err(())),
-            ("2.2 part", v2(1, 0x11, &v4)[..20].to_vec(), Ok(Header::NeedMore)),
+            (
+                "2.2 part",
+                v2(1, 0x11, &v4)[..20].to_vec(),
+                Ok(Header::NeedMore),
+            ),
             ("no header", b"GET / HTTP/1.1\r\n".to_vec(), Err(())),
             ("TLS without header", vec![0x16, 3, 1], Err(())),
         ];

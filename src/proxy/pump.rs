@@ -63,14 +63,17 @@ pub async fn relay(
     let mut out = Vec::new();
     source.bulk(true);
     loop {
-        move_available(source, sink, mover, &mut out).map_err(|error| Broken::Source(SourceFault::Malformed(error)))?;
+        move_available(source, sink, mover, &mut out)
+            .map_err(|error| Broken::Source(SourceFault::Malformed(error)))?;
         if bounds.size_max > 0 && mover.count > bounds.size_max {
             return Err(Broken::Source(SourceFault::TooLarge));
         }
         if mover.done() && last {
             sink.put_close_notify();
         }
-        sink.flush(Some(Instant::now() + bounds.write_timeout)).await.map_err(Broken::Sink)?;
+        sink.flush(Some(Instant::now() + bounds.write_timeout))
+            .await
+            .map_err(Broken::Sink)?;
         if mover.done() {
             source.bulk(false);
             return Ok(());
@@ -89,14 +92,21 @@ pub async fn relay(
                 }
                 sink.put(&out);
             }
-            Fill::TimedOut | Fill::Interrupted => return Err(Broken::Source(SourceFault::TimedOut)),
+            Fill::TimedOut | Fill::Interrupted => {
+                return Err(Broken::Source(SourceFault::TimedOut));
+            }
             Fill::Failed(reason) => return Err(Broken::Source(SourceFault::Failed(reason))),
         }
     }
 }
 
 /// Moves what has been received already; nothing is sent yet.
-pub fn move_available(source: &Stream, sink: &Stream, mover: &mut Mover, out: &mut Vec<u8>) -> Result<(), Error> {
+pub fn move_available(
+    source: &Stream,
+    sink: &Stream,
+    mover: &mut Mover,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
     while !mover.done() {
         let taken = {
             let plain = source.plain();
@@ -139,7 +149,13 @@ pub struct Mover {
 impl Mover {
     pub fn new(framing: Framing, emit: Emit) -> Self {
         let done = matches!(framing, Framing::None | Framing::Length { remaining: 0 });
-        Mover { framing, decoder: Decoder::new(), emit, done, count: 0 }
+        Mover {
+            framing,
+            decoder: Decoder::new(),
+            emit,
+            done,
+            count: 0,
+        }
     }
 
     /// The content has ended; nothing more of the input belongs to it.
@@ -159,7 +175,9 @@ impl Mover {
             match &mut self.framing {
                 Framing::None => self.done = true,
                 Framing::Length { remaining } => {
-                    let count = rest.len().min(usize::try_from(*remaining).unwrap_or(usize::MAX));
+                    let count = rest
+                        .len()
+                        .min(usize::try_from(*remaining).unwrap_or(usize::MAX));
                     *remaining -= count as u64;
                     self.done = *remaining == 0;
                     taken += count;
@@ -176,7 +194,9 @@ impl Mover {
                     let step = self.decoder.next(rest)?;
                     taken += step.consumed;
                     match step.event {
-                        Event::Data(range) => self.emit_data(rest.get(range).unwrap_or_default(), out),
+                        Event::Data(range) => {
+                            self.emit_data(rest.get(range).unwrap_or_default(), out)
+                        }
                         Event::NeedMore => break,
                         Event::End => {
                             self.done = true;

@@ -1,10 +1,10 @@
 //! Responses the gateway makes itself (KONG.md §3.5, §3.7).
 
 use crate::http1::encode;
+use crate::http1::error_body;
 use crate::http1::fields::Name;
 use crate::http1::head::{Method, RequestHead};
 use crate::proxy::core::Core;
-use crate::proxy::error_body;
 use crate::proxy::exchange::{Exchange, Refusal};
 use crate::proxy::stream::Stream;
 
@@ -34,7 +34,7 @@ pub fn put_refusal(
                 field(Name::Accept),
                 field(Name::ContentType),
                 refusal.origin,
-                core.options.error_default_format,
+                core.options().error_default_format,
             );
             (content_type.to_owned(), body)
         }
@@ -45,12 +45,16 @@ pub fn put_refusal(
     if !content_type.is_empty() {
         encode::field(&mut out, b"Content-Type", content_type.as_bytes());
     }
-    encode::field(&mut out, b"Connection", if close { b"close" } else { b"keep-alive" });
+    encode::field(
+        &mut out,
+        b"Connection",
+        if close { b"close" } else { b"keep-alive" },
+    );
     encode::field_number(&mut out, b"Content-Length", body.len() as u64);
     for (name, value) in &refusal.fields {
         encode::field(&mut out, name.as_bytes(), value);
     }
-    let headers = &core.options.headers;
+    let headers = &core.options().headers;
     if headers.server {
         encode::field(&mut out, b"Server", SERVER.as_bytes());
     }

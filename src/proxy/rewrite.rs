@@ -28,7 +28,13 @@ pub struct RequestParts<'a> {
     pub stripped: usize,
 }
 
-pub fn request(core: &Core, client: &Client, exchange: &Exchange, parts: &RequestParts<'_>, out: &mut Vec<u8>) {
+pub fn request(
+    core: &Core,
+    client: &Client,
+    exchange: &Exchange,
+    parts: &RequestParts<'_>,
+    out: &mut Vec<u8>,
+) {
     let RequestParts { head, raw, .. } = *parts;
     out.extend_from_slice(head.method_span.of(raw));
     out.push(b' ');
@@ -50,14 +56,24 @@ pub fn request(core: &Core, client: &Client, exchange: &Exchange, parts: &Reques
         Framing::Length { remaining } => encode::field_number(out, b"Content-Length", remaining),
         Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
     }
-    let nominating = head.fields.iter().any(|line| line.known == Name::Connection);
+    let nominating = head
+        .fields
+        .iter()
+        .any(|line| line.known == Name::Connection);
     for line in &head.fields {
         let name = line.name.of(raw);
         let dropped = match line.known {
             // Written above, by us.
-            Name::Host | Name::Connection | Name::Upgrade | Name::TransferEncoding | Name::ContentLength => true,
+            Name::Host
+            | Name::Connection
+            | Name::Upgrade
+            | Name::TransferEncoding
+            | Name::ContentLength => true,
             Name::XForwardedFor | Name::XForwardedProto | Name::XForwardedHost => true,
-            Name::XForwardedPort | Name::XForwardedPath | Name::XForwardedPrefix | Name::XRealIp => true,
+            Name::XForwardedPort
+            | Name::XForwardedPath
+            | Name::XForwardedPrefix
+            | Name::XRealIp => true,
             Name::XKongRequestId | Name::Via => true,
             // Answered by us (100-continue), or meant for this hop.
             Name::Expect | Name::KeepAlive | Name::ProxyConnection | Name::Proxy => true,
@@ -84,10 +100,21 @@ pub fn request(core: &Core, client: &Client, exchange: &Exchange, parts: &Reques
 }
 
 /// X-Forwarded-*, X-Real-IP, Via, X-Kong-Request-Id.
-fn forwarding(core: &Core, client: &Client, exchange: &Exchange, parts: &RequestParts<'_>, out: &mut Vec<u8>) {
+fn forwarding(
+    core: &Core,
+    client: &Client,
+    exchange: &Exchange,
+    parts: &RequestParts<'_>,
+    out: &mut Vec<u8>,
+) {
     let RequestParts { head, raw, .. } = *parts;
-    let values = |name: Name| head.fields.iter().filter(move |line| line.known == name).map(|line| line.value.of(raw));
-    let trusted = core.options.is_trusted(client.peer.ip());
+    let values = |name: Name| {
+        head.fields
+            .iter()
+            .filter(move |line| line.known == name)
+            .map(|line| line.value.of(raw))
+    };
+    let trusted = core.options().is_trusted(client.peer.ip());
     let from_trusted = |name: Name| if trusted { values(name).next() } else { None };
 
     out.extend_from_slice(b"X-Forwarded-For: ");
@@ -97,12 +124,23 @@ fn forwarding(core: &Core, client: &Client, exchange: &Exchange, parts: &Request
     }
     address(out, client.peer.ip());
     out.extend_from_slice(b"\r\n");
-    let scheme: &[u8] = if client.tls.is_some() { b"https" } else { b"http" };
-    encode::field(out, b"X-Forwarded-Proto", from_trusted(Name::XForwardedProto).unwrap_or(scheme));
+    let scheme: &[u8] = if client.tls.is_some() {
+        b"https"
+    } else {
+        b"http"
+    };
+    encode::field(
+        out,
+        b"X-Forwarded-Proto",
+        from_trusted(Name::XForwardedProto).unwrap_or(scheme),
+    );
     match from_trusted(Name::XForwardedHost) {
         Some(value) => encode::field(out, b"X-Forwarded-Host", value),
         None => {
-            let host = head.authority.map(|authority| host_of(authority.of(raw))).unwrap_or_default();
+            let host = head
+                .authority
+                .map(|authority| host_of(authority.of(raw)))
+                .unwrap_or_default();
             out.extend_from_slice(b"X-Forwarded-Host: ");
             out.extend(host.iter().map(u8::to_ascii_lowercase));
             out.extend_from_slice(b"\r\n");
@@ -112,8 +150,15 @@ fn forwarding(core: &Core, client: &Client, exchange: &Exchange, parts: &Request
         Some(value) => encode::field(out, b"X-Forwarded-Port", value),
         None => encode::field_number(out, b"X-Forwarded-Port", u64::from(client.port)),
     }
-    encode::field(out, b"X-Forwarded-Path", from_trusted(Name::XForwardedPath).unwrap_or_else(|| head.path.of(raw)));
-    let prefix = parts.request_path.get(..parts.stripped).filter(|prefix| !prefix.is_empty() && *prefix != b"/");
+    encode::field(
+        out,
+        b"X-Forwarded-Path",
+        from_trusted(Name::XForwardedPath).unwrap_or_else(|| head.path.of(raw)),
+    );
+    let prefix = parts
+        .request_path
+        .get(..parts.stripped)
+        .filter(|prefix| !prefix.is_empty() && *prefix != b"/");
     if let Some(prefix) = from_trusted(Name::XForwardedPrefix).or(prefix) {
         encode::field(out, b"X-Forwarded-Prefix", prefix);
     }
@@ -124,9 +169,13 @@ fn forwarding(core: &Core, client: &Client, exchange: &Exchange, parts: &Request
         out.extend_from_slice(value);
         out.extend_from_slice(b", ");
     }
-    out.extend_from_slice(if head.version == Version::Http10 { b"1.0 kong/3.9.1" } else { VIA.as_bytes() });
+    out.extend_from_slice(if head.version == Version::Http10 {
+        b"1.0 kong/3.9.1"
+    } else {
+        VIA.as_bytes()
+    });
     out.extend_from_slice(b"\r\n");
-    if core.options.upstream_request_id {
+    if core.options().upstream_request_id {
         encode::field(out, b"X-Kong-Request-Id", &exchange.id);
     }
 }
@@ -137,7 +186,11 @@ fn address(out: &mut Vec<u8>, ip: IpAddr) {
 
 /// The name part of `host[:port]`, brackets of an IPv6 literal kept.
 pub fn host_of(authority: &[u8]) -> &[u8] {
-    let from = if authority.first() == Some(&b'[') { memchr::memchr(b']', authority).unwrap_or(0) } else { 0 };
+    let from = if authority.first() == Some(&b'[') {
+        memchr::memchr(b']', authority).unwrap_or(0)
+    } else {
+        0
+    };
     match memchr::memchr(b':', authority.get(from..).unwrap_or_default()) {
         Some(at) => &authority[..from + at],
         None => authority,
@@ -163,18 +216,26 @@ pub fn response(core: &Core, exchange: &Exchange, parts: &ResponseParts<'_>, out
     let ResponseParts { head, raw, .. } = *parts;
     let interim = (100..200).contains(&head.status) && !parts.upgraded;
     encode::status_line_with(out, Version::Http11, head.status, head.reason.of(raw));
-    let nominating = head.fields.iter().any(|line| line.known == Name::Connection);
+    let nominating = head
+        .fields
+        .iter()
+        .any(|line| line.known == Name::Connection);
     let mut server_seen = false;
+    let mut date_seen = false;
     let mut via_seen = false;
     for line in &head.fields {
         let name = line.name.of(raw);
         let value = line.value.of(raw);
         let dropped = match line.known {
-            Name::Connection | Name::KeepAlive | Name::ProxyConnection | Name::Upgrade | Name::TransferEncoding => true,
+            Name::Connection
+            | Name::KeepAlive
+            | Name::ProxyConnection
+            | Name::Upgrade
+            | Name::TransferEncoding => true,
             Name::ContentLength => !parts.bodiless,
-            Name::XKongRequestId => core.options.headers.request_id && !interim,
+            Name::XKongRequestId => core.options().headers.request_id && !interim,
             Name::Via => {
-                if core.options.headers.via && !interim && !via_seen {
+                if core.options().headers.via && !interim && !via_seen {
                     via_seen = true;
                     via(head, raw, out);
                     true
@@ -184,6 +245,10 @@ pub fn response(core: &Core, exchange: &Exchange, parts: &ResponseParts<'_>, out
             }
             Name::Server => {
                 server_seen = true;
+                false
+            }
+            Name::Date => {
+                date_seen = true;
                 false
             }
             _ => nominating && fields::connection_nominates(&head.fields, raw, name),
@@ -201,12 +266,18 @@ pub fn response(core: &Core, exchange: &Exchange, parts: &ResponseParts<'_>, out
     } else if !parts.bodiless {
         match (parts.emit, parts.framing) {
             (Emit::Chunked, _) => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
-            (_, Framing::Length { remaining }) => encode::field_number(out, b"Content-Length", remaining),
+            (_, Framing::Length { remaining }) => {
+                encode::field_number(out, b"Content-Length", remaining)
+            }
             // 204 and 1xx have none (RFC 9110 §8.6); the rest ends with the connection.
             _ => {}
         }
     }
-    let headers = &core.options.headers;
+    // RFC 9110 §6.6.1: a recipient with a clock adds what an upstream left out.
+    if !date_seen {
+        encode::field(out, b"Date", core.date.borrow_mut().at(core.now()));
+    }
+    let headers = core.options().headers;
     if headers.server && !server_seen {
         encode::field(out, b"Server", crate::proxy::reply::SERVER.as_bytes());
     }
@@ -215,7 +286,11 @@ pub fn response(core: &Core, exchange: &Exchange, parts: &ResponseParts<'_>, out
     }
     let latencies = exchange.latencies();
     if headers.upstream_latency {
-        encode::field_number(out, b"X-Kong-Upstream-Latency", latencies.upstream_us.unwrap_or(0) / 1000);
+        encode::field_number(
+            out,
+            b"X-Kong-Upstream-Latency",
+            latencies.upstream_us.unwrap_or(0) / 1000,
+        );
     }
     if headers.proxy_latency {
         encode::field_number(out, b"X-Kong-Proxy-Latency", latencies.kong_us / 1000);
@@ -241,7 +316,11 @@ pub fn response(core: &Core, exchange: &Exchange, parts: &ResponseParts<'_>, out
 
 fn via(head: &ResponseHead, raw: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"Via: ");
-    for line in head.fields.iter().filter(|line| line.known == Name::Via && !line.value.is_empty()) {
+    for line in head
+        .fields
+        .iter()
+        .filter(|line| line.known == Name::Via && !line.value.is_empty())
+    {
         out.extend_from_slice(line.value.of(raw));
         out.extend_from_slice(b", ");
     }

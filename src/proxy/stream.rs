@@ -55,7 +55,12 @@ impl Stream {
     }
 
     pub fn tls(socket: Socket, session: Session, pending: Buffer) -> Self {
-        Self::new(socket, Some(RefCell::new(session)), Buffer::default(), pending)
+        Self::new(
+            socket,
+            Some(RefCell::new(session)),
+            Buffer::default(),
+            pending,
+        )
     }
 
     fn new(socket: Socket, tls: Option<RefCell<Session>>, plain: Buffer, pending: Buffer) -> Self {
@@ -114,14 +119,22 @@ impl Stream {
     }
 
     /// Like `fill`, but may be interrupted or time out without losing a byte: the wait for a next request.
-    pub async fn fill_or(&self, core: &Core, deadline: Option<Instant>, interrupt: impl Future<Output = ()>) -> Fill {
+    pub async fn fill_or(
+        &self,
+        core: &Core,
+        deadline: Option<Instant>,
+        interrupt: impl Future<Output = ()>,
+    ) -> Fill {
         let mut interrupt = std::pin::pin!(interrupt);
         loop {
             if let Some(ready) = self.take_ready() {
                 return ready;
             }
             let buffer = self.read_buffer(core);
-            let (end, buffer) = self.socket.read_or(buffer, deadline, interrupt.as_mut()).await;
+            let (end, buffer) = self
+                .socket
+                .read_or(buffer, deadline, interrupt.as_mut())
+                .await;
             if let Some(done) = self.received(core, end, buffer) {
                 return done;
             }
@@ -167,7 +180,11 @@ impl Stream {
 
     fn read_buffer(&self, core: &Core) -> Buffer {
         if self.tls.is_some() {
-            return if self.bulk.get() { core.bulk_buffers.take() } else { core.buffers.take() };
+            return if self.bulk.get() {
+                core.bulk_buffers.take()
+            } else {
+                core.buffers.take()
+            };
         }
         // Clear text is read where it is parsed.
         let mut plain = self.plain.take();
@@ -251,13 +268,19 @@ impl Stream {
         if pending.is_empty() {
             *pending = Buffer::default();
         }
+        if let Some(tls) = &self.tls {
+            tls.borrow_mut().shrink();
+        }
     }
 
     /// Nothing received waits to be used.
     pub fn is_quiet(&self) -> bool {
         self.plain.borrow().is_empty()
             && self.pending.borrow().is_empty()
-            && self.tls.as_ref().is_none_or(|tls| tls.borrow_mut().plaintext().is_none())
+            && self
+                .tls
+                .as_ref()
+                .is_none_or(|tls| tls.borrow_mut().plaintext().is_none())
     }
 
     /// Queues bytes; nothing is sent before `flush`.
@@ -293,14 +316,20 @@ impl Stream {
                 Ok(())
             }
             ReadEnd::TimedOut => Err(WriteError::TimedOut),
-            ReadEnd::Eof | ReadEnd::Cancelled => Err(WriteError::Failed("connection closed while writing".into())),
+            ReadEnd::Eof | ReadEnd::Cancelled => {
+                Err(WriteError::Failed("connection closed while writing".into()))
+            }
             ReadEnd::Failed(error) => Err(WriteError::Failed(error.to_string().into())),
         }
     }
 
     /// Queued bytes wait for a flush (held-back session tickets among them).
     pub fn has_output(&self) -> bool {
-        !self.out.borrow().is_empty() || self.tls.as_ref().is_some_and(|tls| tls.borrow().has_output())
+        !self.out.borrow().is_empty()
+            || self
+                .tls
+                .as_ref()
+                .is_some_and(|tls| tls.borrow().has_output())
     }
 
     /// Queues close_notify; goes out with the next flush.
@@ -319,10 +348,14 @@ impl Stream {
             sys::Peek::Data => {
                 let Some(tls) = &self.tls else { return false };
                 let mut bytes = [0u8; 4096];
-                let Ok(count) = sys::read_now(self.socket.raw_fd(), &mut bytes) else { return false };
+                let Ok(count) = sys::read_now(self.socket.raw_fd(), &mut bytes) else {
+                    return false;
+                };
                 let mut session = tls.borrow_mut();
                 count < bytes.len()
-                    && session.feed(&bytes[..count]).is_ok_and(|taken| taken == count)
+                    && session
+                        .feed(&bytes[..count])
+                        .is_ok_and(|taken| taken == count)
                     && session.plaintext().is_none()
                     && !session.peer_closed()
                     && sys::peek(self.socket.raw_fd()) == sys::Peek::Quiet

@@ -45,15 +45,21 @@ pub async fn connect(
     tls: Option<&Arc<UpstreamTls>>,
     deadline: Instant,
 ) -> Result<Upstream, TargetError> {
-    let socket = Socket::connect(address, Some(deadline)).await.map_err(|end| match end {
-        ReadEnd::Failed(error) => TargetError::Connect(error.to_string()),
-        _ => TargetError::TimedOut,
-    })?;
+    let socket = Socket::connect(address, Some(deadline))
+        .await
+        .map_err(|end| match end {
+            ReadEnd::Failed(error) => TargetError::Connect(error.to_string()),
+            _ => TargetError::TimedOut,
+        })?;
     let stream = match tls {
         None => Stream::clear(socket, Buffer::default()),
         Some(tls) => handshake(core, socket, name, tls, deadline).await?,
     };
-    Ok(Upstream { stream, requests: 0, reused: false })
+    Ok(Upstream {
+        stream,
+        requests: 0,
+        reused: false,
+    })
 }
 
 async fn handshake(
@@ -63,23 +69,33 @@ async fn handshake(
     tls: &Arc<UpstreamTls>,
     deadline: Instant,
 ) -> Result<Stream, TargetError> {
-    let session = core.upstream_tls.borrow_mut().session(tls, name);
+    let session = core.upstream_tls.borrow_mut().connect(tls, name);
     let mut session = session.map_err(|error| TargetError::Tls(error.to_string()))?;
     let mut pending = Buffer::default();
     loop {
         let mut out = Vec::new();
         session.take_output(&mut out);
-        match socket.write_all(Buffer::from_vec(out), Some(deadline)).await.0 {
+        match socket
+            .write_all(Buffer::from_vec(out), Some(deadline))
+            .await
+            .0
+        {
             ReadEnd::Data(_) => {}
             ReadEnd::TimedOut => return Err(TargetError::TimedOut),
             ReadEnd::Failed(error) => return Err(TargetError::Connect(error.to_string())),
-            ReadEnd::Eof | ReadEnd::Cancelled => return Err(TargetError::Connect("connection closed".into())),
+            ReadEnd::Eof | ReadEnd::Cancelled => {
+                return Err(TargetError::Connect("connection closed".into()));
+            }
         }
         let (end, mut buffer) = socket.read(core.buffers.take(), Some(deadline)).await;
         match end {
             ReadEnd::Data(_) => {}
             ReadEnd::TimedOut | ReadEnd::Cancelled => return Err(TargetError::TimedOut),
-            ReadEnd::Eof => return Err(TargetError::Tls("peer closed connection in SSL handshake".into())),
+            ReadEnd::Eof => {
+                return Err(TargetError::Tls(
+                    "peer closed connection in SSL handshake".into(),
+                ));
+            }
             ReadEnd::Failed(error) => return Err(TargetError::Connect(error.to_string())),
         }
         while !buffer.is_empty() {
@@ -89,7 +105,9 @@ async fn handshake(
                 Err(error) => {
                     // The upstream is told why; whether it hears it changes nothing.
                     let alert = error.alert().to_vec();
-                    let _ = socket.write_all(Buffer::from_vec(alert), Some(deadline)).await;
+                    let _ = socket
+                        .write_all(Buffer::from_vec(alert), Some(deadline))
+                        .await;
                     return Err(TargetError::Tls(error.to_string()));
                 }
             }
@@ -103,6 +121,8 @@ async fn handshake(
             break;
         }
     }
-    core.metrics.borrow_mut().upstream_handshake(session.facts().is_some_and(|facts| facts.resumed));
+    core.metrics
+        .borrow_mut()
+        .upstream_handshake(session.facts().is_some_and(|facts| facts.resumed));
     Ok(Stream::tls(socket, session, pending))
 }

@@ -13,16 +13,30 @@ use std::time::Duration;
 
 /// Runs until both sides have ended, one has failed or been silent for the service's read timeout, the gateway aborts, or
 /// `turned` says that the client is no longer admitted.
-pub async fn run(core: &Core, client: &Stream, upstream: &Stream, service: &Service, turned: impl Future<Output = ()>) {
+pub async fn run(
+    core: &Core,
+    client: &Stream,
+    upstream: &Stream,
+    service: &Service,
+    turned: impl Future<Output = ()>,
+) {
     let read_timeout = Duration::from_millis(service.read_timeout_ms);
     let write_timeout = Duration::from_millis(service.write_timeout_ms);
     // A side that only listens is not idle while the other speaks.
     let heard = Cell::new(Instant::now());
     let both = ring::join2(
         copy(core, client, upstream, &heard, read_timeout, write_timeout),
-        copy(core, upstream, client, &heard, read_timeout, core.options.send_timeout),
+        copy(
+            core,
+            upstream,
+            client,
+            &heard,
+            read_timeout,
+            core.options().send_timeout,
+        ),
     );
-    let (mut both, mut turned, mut aborting) = (pin!(both), pin!(turned), pin!(core.aborting.wait()));
+    let (mut both, mut turned, mut aborting) =
+        (pin!(both), pin!(turned), pin!(core.aborting.wait()));
     std::future::poll_fn(|context| {
         if both.as_mut().poll(context).is_ready()
             || turned.as_mut().poll(context).is_ready()
@@ -52,10 +66,21 @@ async fn copy(
             plain.len()
         };
         from.consume(count);
-        if to.flush(Some(Instant::now() + write_timeout)).await.is_err() {
+        if to
+            .flush(Some(Instant::now() + write_timeout))
+            .await
+            .is_err()
+        {
             break;
         }
-        match from.fill_or(core, Some(heard.get() + read_timeout), std::future::pending()).await {
+        match from
+            .fill_or(
+                core,
+                Some(heard.get() + read_timeout),
+                std::future::pending(),
+            )
+            .await
+        {
             Fill::Data => heard.set(Instant::now()),
             Fill::TimedOut if heard.get() + read_timeout > Instant::now() => {}
             Fill::Eof { .. } | Fill::TimedOut | Fill::Interrupted | Fill::Failed(_) => break,

@@ -16,13 +16,21 @@ pub struct Buffer {
 impl Buffer {
     /// A buffer that holds `capacity` bytes, zeroed once.
     pub fn with_capacity(capacity: usize) -> Self {
-        Buffer { bytes: vec![0; capacity], start: 0, end: 0 }
+        Buffer {
+            bytes: vec![0; capacity],
+            start: 0,
+            end: 0,
+        }
     }
 
     /// A buffer whose filled part is `bytes`.
     pub fn from_vec(bytes: Vec<u8>) -> Self {
         let end = bytes.len();
-        Buffer { bytes, start: 0, end }
+        Buffer {
+            bytes,
+            start: 0,
+            end,
+        }
     }
 
     /// The vector behind it, emptied, with its capacity.
@@ -89,7 +97,9 @@ impl Buffer {
         }
         self.compact();
         if self.room() < room {
-            let wanted = (self.end + room).max(self.bytes.len() * 2).min(capacity_max);
+            let wanted = (self.end + room)
+                .max(self.bytes.len() * 2)
+                .min(capacity_max);
             if wanted > self.bytes.len() {
                 self.bytes.resize(wanted, 0);
             }
@@ -143,11 +153,18 @@ pub struct Pool {
 
 impl Pool {
     pub fn new(size: usize, kept_max: usize) -> Self {
-        Pool { size, kept_max, free: RefCell::new(Vec::new()) }
+        Pool {
+            size,
+            kept_max,
+            free: RefCell::new(Vec::new()),
+        }
     }
 
     pub fn take(&self) -> Buffer {
-        self.free.borrow_mut().pop().unwrap_or_else(|| Buffer::with_capacity(self.size))
+        self.free
+            .borrow_mut()
+            .pop()
+            .unwrap_or_else(|| Buffer::with_capacity(self.size))
     }
 
     /// Takes a buffer back. One that has grown or shrunk since is dropped.

@@ -4,8 +4,8 @@ use monoio::io::AsyncReadRent;
 use monoio::net::UnixStream;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The ringing side; any thread may hold it.
 pub struct Bell {
@@ -24,7 +24,13 @@ pub fn doorbell() -> io::Result<(Bell, Doorbell)> {
     let (near, far) = StdUnixStream::pair()?;
     near.set_nonblocking(true)?;
     let rung = Arc::new(AtomicBool::new(false));
-    Ok((Bell { stream: near, rung: rung.clone() }, Doorbell { stream: far, rung }))
+    Ok((
+        Bell {
+            stream: near,
+            rung: rung.clone(),
+        },
+        Doorbell { stream: far, rung },
+    ))
 }
 
 impl Bell {
@@ -42,7 +48,9 @@ impl Doorbell {
         if self.stream.set_nonblocking(nonblocking).is_err() {
             return;
         }
-        let Ok(mut stream) = UnixStream::from_std(self.stream) else { return };
+        let Ok(mut stream) = UnixStream::from_std(self.stream) else {
+            return;
+        };
         let mut buffer = vec![0u8; 16];
         loop {
             let (result, returned) = stream.read(buffer).await;

@@ -44,24 +44,37 @@ const ENTRIES: u32 = 4096;
 /// The ring cannot be made (`io_uring_setup` refused: sysctl, seccomp profile, memlock limit).
 pub fn run<F: Future>(engine: Engine, main: impl FnOnce(Driver) -> F) -> io::Result<F::Output> {
     if engine == Engine::Epoll {
-        let mut runtime = RuntimeBuilder::<LegacyDriver>::new().with_entries(ENTRIES).enable_timer().build()?;
+        let mut runtime = RuntimeBuilder::<LegacyDriver>::new()
+            .with_entries(ENTRIES)
+            .enable_timer()
+            .build()?;
         return Ok(runtime.block_on(main(Driver::Epoll)));
     }
     let mut refused = None;
-    for flags in ["single_issuer,defer_taskrun,submit_all", "coop_taskrun", "none"] {
+    for flags in [
+        "single_issuer,defer_taskrun,submit_all",
+        "coop_taskrun",
+        "none",
+    ] {
         let mut builder = io_uring::IoUring::builder();
         builder.setup_cqsize(ENTRIES * 4);
         match flags {
             "single_issuer,defer_taskrun,submit_all" => {
-                builder.setup_single_issuer().setup_defer_taskrun().setup_submit_all();
+                builder
+                    .setup_single_issuer()
+                    .setup_defer_taskrun()
+                    .setup_submit_all();
             }
             "coop_taskrun" => {
                 builder.setup_coop_taskrun();
             }
             _ => {}
         }
-        let runtime =
-            RuntimeBuilder::<IoUringDriver>::new().uring_builder(builder).with_entries(ENTRIES).enable_timer().build();
+        let runtime = RuntimeBuilder::<IoUringDriver>::new()
+            .uring_builder(builder)
+            .with_entries(ENTRIES)
+            .enable_timer()
+            .build();
         match runtime {
             Ok(mut runtime) => return Ok(runtime.block_on(main(Driver::IoUring { flags }))),
             Err(error) => refused = Some(error),

@@ -33,12 +33,17 @@ pub struct Socket {
 
 impl Socket {
     pub fn new(stream: TcpStream) -> Self {
-        Socket { stream: UnsafeCell::new(stream) }
+        Socket {
+            stream: UnsafeCell::new(stream),
+        }
     }
 
     /// Connects; the future may be dropped (monoio 0.2.4 then leaks the descriptor only if the connect completes in the
     /// same turn; the deadline's connection attempt is dead either way).
-    pub async fn connect(address: SocketAddr, deadline: Option<Instant>) -> Result<Socket, ReadEnd> {
+    pub async fn connect(
+        address: SocketAddr,
+        deadline: Option<Instant>,
+    ) -> Result<Socket, ReadEnd> {
         match before(deadline, TcpStream::connect_addr(address)).await {
             Ok(Ok(stream)) => {
                 let _ = stream.set_nodelay(true);
@@ -99,7 +104,10 @@ impl Socket {
                 return Poll::Ready(done);
             }
             if canceller.is_some() {
-                let timed_out = timer.as_mut().as_pin_mut().is_some_and(|timer| timer.poll(context).is_ready());
+                let timed_out = timer
+                    .as_mut()
+                    .as_pin_mut()
+                    .is_some_and(|timer| timer.poll(context).is_ready());
                 if timed_out || interrupt.as_mut().poll(context).is_ready() {
                     if timed_out {
                         why = ReadEnd::TimedOut;
@@ -114,7 +122,9 @@ impl Socket {
         })
         .await;
         match result {
-            Err(error) if canceller.is_none() && error.raw_os_error() == Some(libc::ECANCELED) => (why, buffer),
+            Err(error) if canceller.is_none() && error.raw_os_error() == Some(libc::ECANCELED) => {
+                (why, buffer)
+            }
             result => (read_end(result), buffer),
         }
     }
@@ -125,7 +135,11 @@ impl Socket {
     }
 
     /// Sends the whole of `buffer`. After a failure or a deadline how much left is unknown: the connection is unusable.
-    pub async fn write_all(&self, mut buffer: Buffer, deadline: Option<Instant>) -> (ReadEnd, Buffer) {
+    pub async fn write_all(
+        &self,
+        mut buffer: Buffer,
+        deadline: Option<Instant>,
+    ) -> (ReadEnd, Buffer) {
         let mut sent = 0;
         while !buffer.is_empty() {
             match before(deadline, self.stream_mut().write(buffer)).await {
@@ -169,12 +183,17 @@ pub struct Listener {
 impl Listener {
     pub fn new(listener: std::net::TcpListener, nonblocking: bool) -> io::Result<Self> {
         listener.set_nonblocking(nonblocking)?;
-        Ok(Listener { inner: TcpListener::from_std(listener)? })
+        Ok(Listener {
+            inner: TcpListener::from_std(listener)?,
+        })
     }
 
     /// One accept; `None` when `interrupt` came first. A dropped accept future would leak what it accepted, so it is
     /// cancelled and awaited: a connection that won the race is returned.
-    pub async fn accept(&self, interrupt: impl Future<Output = ()>) -> Option<io::Result<(Socket, SocketAddr)>> {
+    pub async fn accept(
+        &self,
+        interrupt: impl Future<Output = ()>,
+    ) -> Option<io::Result<(Socket, SocketAddr)>> {
         let canceller = Canceller::new();
         let handle = canceller.handle();
         let mut canceller = Some(canceller);
@@ -195,7 +214,9 @@ impl Listener {
         })
         .await;
         match result {
-            Err(error) if canceller.is_none() && error.raw_os_error() == Some(libc::ECANCELED) => None,
+            Err(error) if canceller.is_none() && error.raw_os_error() == Some(libc::ECANCELED) => {
+                None
+            }
             Ok((stream, peer)) => Some(Ok((Socket::new(stream), peer))),
             Err(error) => Some(Err(error)),
         }

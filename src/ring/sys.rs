@@ -8,7 +8,10 @@ use std::io;
 /// Refuses numbers below 1, which kill(2) takes for groups of processes or for all of them.
 pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     if pid < 1 {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a process id is above 0"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a process id is above 0",
+        ));
     }
     // SAFETY: kill(2) takes two integers and touches no memory of ours.
     match unsafe { libc::kill(pid, signal) } {
@@ -31,7 +34,14 @@ pub enum Peek {
 pub fn peek(fd: i32) -> Peek {
     let mut byte = [0u8; 1];
     // SAFETY: one byte is written at most, into a buffer of one byte; the descriptor is the caller's open socket.
-    let count = unsafe { libc::recv(fd, byte.as_mut_ptr().cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
+    let count = unsafe {
+        libc::recv(
+            fd,
+            byte.as_mut_ptr().cast(),
+            1,
+            libc::MSG_PEEK | libc::MSG_DONTWAIT,
+        )
+    };
     match count {
         0 => Peek::Closed,
         count if count > 0 => Peek::Data,
@@ -61,12 +71,19 @@ pub fn defer_accept(socket: &impl std::os::fd::AsRawFd, seconds: i32) -> io::Res
             size_of::<i32>() as libc::socklen_t,
         )
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// CPU time this thread has used, in nanoseconds (CLOCK_THREAD_CPUTIME_ID).
 pub fn thread_cpu_ns() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: the kernel fills one timespec.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
     (time.tv_sec as u64) * 1_000_000_000 + time.tv_nsec as u64
@@ -80,11 +97,18 @@ pub fn undumpable() {
 
 /// Raises the soft limit on open files to the hard one; returns the limit in force.
 pub fn raise_nofile() -> u64 {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: the kernel fills, then reads, one rlimit.
     unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 && limit.rlim_cur < limit.rlim_max {
-            let raised = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 && limit.rlim_cur < limit.rlim_max
+        {
+            let raised = libc::rlimit {
+                rlim_cur: limit.rlim_max,
+                rlim_max: limit.rlim_max,
+            };
             if libc::setrlimit(libc::RLIMIT_NOFILE, &raised) == 0 {
                 limit = raised;
             }
@@ -101,7 +125,11 @@ mod tests {
     fn own_process_can_be_asked_for_and_groups_cannot() {
         assert!(kill(std::process::id() as i32, 0).is_ok());
         for pid in [0, -1, i32::MIN] {
-            assert_eq!(kill(pid, 0).map_err(|e| e.kind()), Err(io::ErrorKind::InvalidInput), "{pid}");
+            assert_eq!(
+                kill(pid, 0).map_err(|e| e.kind()),
+                Err(io::ErrorKind::InvalidInput),
+                "{pid}"
+            );
         }
     }
 

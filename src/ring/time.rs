@@ -3,10 +3,10 @@
 use super::Driver;
 use monoio::net::UnixStream;
 use monoio::time::Instant;
-use std::io::{self, Write};
-use std::os::unix::net::UnixStream as StdUnixStream;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::pin;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -19,7 +19,9 @@ pub struct Elapsed;
 /// (a connection, a buffer) dies with it, never around a read whose connection lives on (RUNTIME.md §14.1).
 pub async fn before<F: Future>(deadline: Option<Instant>, future: F) -> Result<F::Output, Elapsed> {
     let mut future = pin!(future);
-    let Some(deadline) = deadline else { return Ok(future.await) };
+    let Some(deadline) = deadline else {
+        return Ok(future.await);
+    };
     let mut timer = pin!(None);
     std::future::poll_fn(move |context| {
         if let Poll::Ready(output) = future.as_mut().poll(context) {
@@ -56,7 +58,13 @@ impl Turn {
             (&far).write_all(&[1])?;
             io::Result::Ok((UnixStream::from_std(near)?, far))
         };
-        Turn { stream: if driver == Driver::Epoll { None } else { ready().ok() } }
+        Turn {
+            stream: if driver == Driver::Epoll {
+                None
+            } else {
+                ready().ok()
+            },
+        }
     }
 
     pub async fn next(&self) {
@@ -108,14 +116,22 @@ impl Signal {
 
     pub fn raise(&self) {
         self.raised.set(true);
-        for waker in self.waiting.borrow_mut().iter_mut().filter_map(Option::take) {
+        for waker in self
+            .waiting
+            .borrow_mut()
+            .iter_mut()
+            .filter_map(Option::take)
+        {
             waker.wake();
         }
     }
 
     /// A place among the waiting; the caller polls it beside other futures.
     pub fn wait(&self) -> Wait<'_> {
-        Wait { signal: self, slot: None }
+        Wait {
+            signal: self,
+            slot: None,
+        }
     }
 }
 

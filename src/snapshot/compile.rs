@@ -214,7 +214,11 @@ impl Routes {
         let plugins = scopes.chain(row.id, of_service, None);
         self.routes.push(Arc::new(Route {
             id: row.id,
-            label: row.name.clone().unwrap_or_else(|| row.id.to_string()).into(),
+            label: row
+                .name
+                .clone()
+                .unwrap_or_else(|| row.id.to_string())
+                .into(),
             name: row.name.map(Arc::from),
             http,
             https,

@@ -93,7 +93,11 @@ impl<B: Builder> Services<'_, '_, B> {
         }
         Service {
             id: row.id,
-            label: row.name.clone().unwrap_or_else(|| row.id.to_string()).into(),
+            label: row
+                .name
+                .clone()
+                .unwrap_or_else(|| row.id.to_string())
+                .into(),
             name: row.name.map(Arc::from),
             scheme,
             host: host(&row.host, upstreams),

@@ -13,8 +13,8 @@ use crate::tls::server::{Identity, RequestMap, ServerPolicy, ServerSettings};
 use crate::tls::sni::SniTable;
 use crate::tls::trust::{Options, Roots, TrustSet};
 use crate::tls::upstream::{ClientPair, UpstreamTls, Versions};
+use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -113,9 +113,7 @@ impl Builder for Tls {
     }
 
     fn client_pair(&self, cert_pem: &str, key_pem: &str) -> Result<ClientPair, String> {
-        let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())
-            .map_err(|e| format!("invalid key: {e}"))?;
-        Ok(ClientPair::new(ders(cert_pem)?, key.secret_der().to_vec()))
+        ClientPair::from_pem(cert_pem, key_pem).map_err(|e| e.to_string())
     }
 
     fn identity(&self, pairs: Result<Vec<Arc<KeyPair>>, Arc<str>>) -> Identity {

@@ -3,8 +3,7 @@
 //! One error type for both sides. It carries the bytes the peer still gets (an alert, if any), the alert's name for
 //! a metric's label and a text for the log. No rustls type leaves through it.
 
-use rustls::{AlertDescription, CertificateError, Error as Tls};
-use super::upstream::UpstreamError;
+use rustls::{AlertDescription, CertificateError, Error as Tls, OtherError};
 use std::fmt;
 
 #[derive(Clone, Debug)]
@@ -67,22 +66,11 @@ impl Error {
             ),
         };
         Self::Protocol(Box::new(Failure {
-            reason: error.to_string().into_boxed_str(),
+            reason: reason(error).into_boxed_str(),
             alert,
             alert_name: alert_name(description),
             received,
         }))
-    }
-
-    /// As `protocol`, towards an upstream: what our own verifier refused is said in its words.
-    pub(crate) fn upstream(error: &Tls, alert: Vec<u8>) -> Self {
-        let mut refused = Self::protocol(error, alert);
-        if let Self::Protocol(failure) = &mut refused
-            && !failure.received
-        {
-            failure.reason = UpstreamError::from_handshake(error).to_string().into_boxed_str();
-        }
-        refused
     }
 
     /// A refusal of ours made before the connection has keys: the alert goes out in clear text.
@@ -115,6 +103,14 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// rustls shows an error of our own verifier by its `Debug`.
+fn reason(error: &Tls) -> String {
+    match error {
+        Tls::InvalidCertificate(CertificateError::Other(OtherError(own))) => own.to_string(),
+        other => other.to_string(),
+    }
+}
 
 /// A fatal alert in a record without protection (RFC 8446 §5.1, §6).
 fn alert_record(description: AlertDescription) -> [u8; 7] {

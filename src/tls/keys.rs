@@ -211,35 +211,24 @@ fn private_key(pem: &str) -> Result<Zeroizing<PrivateKeyDer<'static>>, KeyError>
     let invalid = |reason: &str| KeyError::Key {
         reason: reason.to_owned(),
     };
-    let mut encrypted =
-        pem.contains("BEGIN ENCRYPTED PRIVATE KEY") || pem.contains("Proc-Type: 4,ENCRYPTED");
+    if pem.contains("BEGIN ENCRYPTED PRIVATE KEY") || pem.contains("Proc-Type: 4,ENCRYPTED") {
+        return Err(invalid("the key is encrypted"));
+    }
     for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(pem.as_bytes()) {
-        let (kind, mut der) = section.map_err(|error| {
-            if encrypted {
-                invalid("the key is encrypted")
-            } else {
-                invalid(&error.to_string())
-            }
-        })?;
-        let key = match kind {
-            _ if encrypted => None,
-            SectionKind::PrivateKey => Some(PrivateKeyDer::Pkcs8(der.into())),
-            SectionKind::RsaPrivateKey => Some(PrivateKeyDer::Pkcs1(der.into())),
-            SectionKind::EcPrivateKey => Some(PrivateKeyDer::Sec1(der.into())),
+        let (kind, mut der) = section.map_err(|error| invalid(&error.to_string()))?;
+        return Ok(Zeroizing::new(match kind {
+            SectionKind::PrivateKey => PrivateKeyDer::Pkcs8(der.into()),
+            SectionKind::RsaPrivateKey => PrivateKeyDer::Pkcs1(der.into()),
+            SectionKind::EcPrivateKey => PrivateKeyDer::Sec1(der.into()),
             _ => {
                 der.zeroize();
-                None
+                continue;
             }
-        };
-        if let Some(key) = key {
-            return Ok(Zeroizing::new(key));
-        }
+        }));
     }
-    Err(invalid(if std::mem::take(&mut encrypted) {
-        "the key is encrypted"
-    } else {
-        "no PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY section was found"
-    }))
+    Err(invalid(
+        "no PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY section was found",
+    ))
 }
 
 /// Finer than [`KeyClass`]: the curve decides which schemes TLS 1.3 allows (RFC 8446 §4.2.3).
@@ -445,6 +434,49 @@ mod tests {
         let first = pair.check().unwrap_err();
         assert!(first.to_string().starts_with("invalid key: "));
         assert_eq!(pair.check().unwrap_err(), first);
+    }
+
+    #[test]
+    fn an_x509_v1_certificate_and_a_sec1_key_behind_its_parameters_are_read() {
+        let pair = KeyPair::from_pem(V1_CERTIFICATE, SEC1_KEY).unwrap();
+        assert_eq!(pair.algorithm(), KeyClass::Ecdsa);
+        assert_eq!(pair.check(), Ok(()));
+    }
+
+    /// Made for this test with OpenSSL, which writes version 1 when no extension is asked for.
+    const V1_CERTIFICATE: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBFTCBvQIUGl7gWQQp/TinkqUK2Xe0wxIULDMwCgYIKoZIzj0EAwIwDTELMAkG
+A1UEAwwCdjEwIBcNMjYxMTI0MTg1NTE1WhgPMjEyNjEwMzExODU1MTVaMA0xCzAJ
+BgNVBAMMAnYxMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEeOpcSXNJysj3PRhR
+3Cn5/wHOlF5iCNyWDNjhMYhRQ70z5EKgQ6QTnkfoEqtgmQpVfNMrWxulPd4W6VEH
+c3DVUjAKBggqhkjOPQQDAgNHADBEAiBa1MGRE7ZQGViKzuPDVNo1X8+un3lPm5+X
+8VFciWM7rAIgTRuafJ1okhg4B87OwpO9TEXynlJT5EJxg2t+x/1pX1w=
+-----END CERTIFICATE-----
+";
+    const SEC1_KEY: &str = "\
+-----BEGIN EC PARAMETERS-----
+BggqhkjOPQMBBw==
+-----END EC PARAMETERS-----
+-----BEGIN EC PRIVATE KEY-----
+MHcCAQEEIOHt/gD7ZdDezCDF0G+/xhDxj3qvP9f6eW/BXp6kDRI6oAoGCCqGSM49
+AwEHoUQDQgAEeOpcSXNJysj3PRhR3Cn5/wHOlF5iCNyWDNjhMYhRQ70z5EKgQ6QT
+nkfoEqtgmQpVfNMrWxulPd4W6VEHc3DVUg==
+-----END EC PRIVATE KEY-----
+";
+
+    #[test]
+    fn cores_that_need_a_key_at_once_share_one() {
+        let (certificate, key) = pair(KeyClass::Ecdsa);
+        let pair = KeyPair::from_pem(&certificate, &key).unwrap();
+        let built: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| pair.certified())).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap().unwrap())
+                .collect()
+        });
+        assert!(built.iter().all(|key| Arc::ptr_eq(key, &built[0])));
     }
 
     #[test]

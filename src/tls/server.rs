@@ -8,6 +8,9 @@
 //! (KONG.md §4.5): whether it is trusted is judged for each request by the matched route's CAs. No 0-RTT, no session
 //! kept in memory, `http/1.1` as the only ALPN protocol: a client that offers only others gets the alert
 //! no_application_protocol (RFC 7301 §3.2), one without the extension is served.
+//!
+//! Other than Kong: rustls refuses a server_name that is neither a DNS name nor an address (`name:port`) with
+//! illegal_parameter, where Kong shows the default pair (KONG.md §4.1). An address counts as no name, as there.
 
 use super::Digest;
 use super::keys::{KeyClass, KeyPair};

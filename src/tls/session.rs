@@ -32,12 +32,16 @@ pub struct ServerAcceptor {
 }
 
 #[derive(Default)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it lives as long as one hello; boxes would be two allocations for each handshake"
+)]
 enum Stage {
     /// Not a byte came.
     #[default]
     Start,
     Hello(Acceptor),
-    Ready(Box<Accepted>, Option<Arc<str>>),
+    Ready(Accepted, Option<Arc<str>>),
     /// Letters of what may be a plain-text HTTP method.
     Method(Vec<u8>),
     Failed,
@@ -54,24 +58,19 @@ pub enum HelloState {
 pub struct Hello {
     /// Lower case. An IP address counts as none (RFC 6066 §3).
     pub sni: Option<Arc<str>>,
-    /// The ALPN protocols offered: none when the extension is absent.
-    pub alpn: Vec<Vec<u8>>,
-    /// A cipher suite of TLS 1.3 is offered.
-    pub offers_tls13: bool,
+    offers_alpn: bool,
+    offers_http11: bool,
+    offers_h2: bool,
 }
 
 impl Hello {
     /// `http/1.1` is offered, or no ALPN at all, which is served alike.
     pub fn has_http11(&self) -> bool {
-        self.alpn.is_empty() || self.offers(b"http/1.1")
+        self.offers_http11 || !self.offers_alpn
     }
 
     pub fn has_h2(&self) -> bool {
-        self.offers(b"h2")
-    }
-
-    fn offers(&self, protocol: &[u8]) -> bool {
-        self.alpn.iter().any(|offered| offered == protocol)
+        self.offers_h2
     }
 }
 
@@ -142,18 +141,18 @@ impl ServerAcceptor {
     fn ready(&mut self, accepted: Accepted) -> Hello {
         let hello = accepted.client_hello();
         let sni: Option<Arc<str>> = hello.server_name().map(Arc::from);
+        let offers = |protocol: &[u8]| {
+            hello
+                .alpn()
+                .is_some_and(|mut offered| offered.any(|name| name == protocol))
+        };
         let described = Hello {
             sni: sni.clone(),
-            alpn: hello
-                .alpn()
-                .map(|protocols| protocols.map(<[u8]>::to_vec).collect())
-                .unwrap_or_default(),
-            offers_tls13: hello
-                .cipher_suites()
-                .iter()
-                .any(|suite| u16::from(*suite) >> 8 == 0x13),
+            offers_alpn: hello.alpn().is_some(),
+            offers_http11: offers(b"http/1.1"),
+            offers_h2: offers(b"h2"),
         };
-        self.stage = Stage::Ready(Box::new(accepted), sni);
+        self.stage = Stage::Ready(accepted, sni);
         described
     }
 
@@ -188,18 +187,16 @@ impl ServerAcceptor {
         let connection = accepted
             .into_connection(config)
             .map_err(|(error, mut alert)| {
-                let broken = match error {
-                    rustls::Error::General(_) => core.policy().broken_reason(sni.as_deref()),
-                    _ => None,
-                };
-                match broken {
-                    Some(reason) => Error::Identity { reason },
-                    None => {
-                        let mut bytes = Vec::new();
-                        let _ = alert.write_all(&mut bytes);
-                        Error::protocol(&error, bytes)
-                    }
+                if let rustls::Error::General(reason) = &error {
+                    // The resolver found nothing, or TLS 1.2 no signature scheme for which rustls has no alert.
+                    return match core.policy().broken_reason(sni.as_deref()) {
+                        Some(reason) => Error::Identity { reason },
+                        None => Error::refused(reason.as_str(), AlertDescription::HandshakeFailure),
+                    };
                 }
+                let mut bytes = Vec::new();
+                let _ = alert.write_all(&mut bytes);
+                Error::protocol(&error, bytes)
             })?;
         let mut session = Session::new(Connection::Server(connection), sni, requested);
         // What the acceptor read beyond the hello, then what it did not read.
@@ -231,6 +228,8 @@ pub struct Session {
     sni: Option<Arc<str>>,
     certificate_requested: bool,
     peer_closed: bool,
+    /// Decrypted bytes not consumed yet.
+    unread: usize,
     /// Set when the handshake left nothing to send but session tickets.
     only_tickets: bool,
     facts: Option<Box<Facts>>,
@@ -250,11 +249,13 @@ pub struct Facts {
     pub sni: Option<Arc<str>>,
     /// This connection's name is one a certificate is asked for; on a resumed session the first handshake asked.
     pub client_certificate_requested: bool,
-    pub alpn: Option<Box<[u8]>>,
+    /// `http/1.1` or `h2`; `None` when ALPN was not used.
+    pub alpn: Option<&'static str>,
 }
 
 impl Session {
     /// The upstream side. `connection` has its configuration and server name already; its first flight is pending.
+    #[allow(dead_code, reason = "called by tls::upstream")]
     pub(crate) fn client(connection: ClientConnection) -> Self {
         Self::new(Connection::Client(connection), None, false)
     }
@@ -267,6 +268,7 @@ impl Session {
             sni,
             certificate_requested,
             peer_closed: false,
+            unread: 0,
             only_tickets: false,
             facts: None,
             chain: None,
@@ -278,41 +280,39 @@ impl Session {
     pub fn feed(&mut self, ciphertext: &[u8]) -> Result<usize, Error> {
         let mut left = ciphertext;
         while !left.is_empty() && !self.peer_closed {
+            if self.unread >= SESSION_PLAINTEXT_BUFFERED_MAX {
+                return Ok(ciphertext.len() - left.len());
+            }
             // rustls takes a piece at a time and keeps its buffer small that way.
             let before = left.len();
             match self.connection.read_tls(&mut left) {
                 Ok(_) if left.len() < before => {}
                 Ok(_) => {
-                    return Err(self.failed(&rustls::Error::General(
-                        "a record is longer than TLS allows".into(),
-                    )));
+                    let error = rustls::Error::General("rustls takes no more ciphertext".into());
+                    return Err(self.failed(&error));
                 }
-                // "received plaintext buffer full"
-                Err(error) if error.kind() == std::io::ErrorKind::Other => {
-                    return Ok(ciphertext.len() - before);
+                Err(error) => {
+                    return Err(self.failed(&rustls::Error::General(error.to_string())));
                 }
-                Err(error) => return Err(self.failed(&rustls::Error::General(error.to_string()))),
             }
-            if self.process()? >= SESSION_PLAINTEXT_BUFFERED_MAX {
-                return Ok(ciphertext.len() - left.len());
-            }
+            self.process()?;
         }
         Ok(ciphertext.len())
     }
 
-    /// Lets rustls work on what it has read; returns the plaintext waiting, in bytes.
-    fn process(&mut self) -> Result<usize, Error> {
-        let handshaking = self.facts.is_none();
+    /// Lets rustls work on what it has read.
+    fn process(&mut self) -> Result<(), Error> {
         let had_output = self.connection.wants_write();
         let state = match self.connection.process_new_packets() {
             Ok(state) => state,
             Err(error) => return Err(self.failed(&error)),
         };
         self.peer_closed = state.peer_has_closed();
-        if handshaking && !self.connection.is_handshaking() {
+        self.unread = state.plaintext_bytes_to_read();
+        if self.facts.is_none() && !self.connection.is_handshaking() {
             self.finish(had_output);
         }
-        Ok(state.plaintext_bytes_to_read())
+        Ok(())
     }
 
     /// The handshake ended with the message just processed.
@@ -344,7 +344,15 @@ impl Session {
             resumed: self.connection.handshake_kind() == Some(HandshakeKind::Resumed),
             sni: self.sni.clone(),
             client_certificate_requested: self.certificate_requested,
-            alpn: self.connection.alpn_protocol().map(Box::from),
+            alpn: self
+                .connection
+                .alpn_protocol()
+                .map(|protocol| match protocol {
+                    b"http/1.1" => "http/1.1",
+                    b"h2" => "h2",
+                    // Only what the configuration offers is agreed.
+                    _ => "unknown",
+                }),
         }));
     }
 
@@ -361,7 +369,16 @@ impl Session {
     pub fn consume(&mut self, size: usize) {
         let mut reader = self.connection.reader();
         let held = reader.fill_buf().map_or(0, <[u8]>::len);
-        reader.consume(size.min(held));
+        let size = size.min(held);
+        reader.consume(size);
+        self.unread = self.unread.saturating_sub(size);
+    }
+
+    /// Gives back what a large record made the receive buffer grow to; for a connection that falls idle.
+    /// rustls keeps 4 KiB, and all of it while a record is incomplete.
+    pub fn shrink(&mut self) {
+        // rustls sizes its buffer before it reads. A reader that has nothing leaves all else as it is.
+        let _ = self.connection.read_tls(&mut NothingNow);
     }
 
     /// The peer sent close_notify: nothing more will come, and what came was not cut short.
@@ -423,10 +440,15 @@ impl Session {
     fn failed(&mut self, error: &rustls::Error) -> Error {
         let mut pending = Vec::new();
         self.take_output(&mut pending);
-        match &self.connection {
-            Connection::Server(_) => Error::protocol(error, pending),
-            Connection::Client(_) => Error::upstream(error, pending),
-        }
+        Error::protocol(error, pending)
+    }
+}
+
+struct NothingNow;
+
+impl std::io::Read for NothingNow {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        Err(std::io::ErrorKind::WouldBlock.into())
     }
 }
 

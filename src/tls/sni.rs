@@ -201,7 +201,10 @@ fn with_canonical<R>(name: &str, f: impl FnOnce(&str) -> R) -> Option<R> {
         return None;
     }
     // rustls has lower-cased it already; others may not have.
-    if !name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+    let upper = name
+        .bytes()
+        .fold(false, |found, byte| found | byte.is_ascii_uppercase());
+    if !upper {
         return Some(f(name));
     }
     let mut buffer = [0; NAME_SIZE_MAX];
@@ -292,7 +295,9 @@ mod tests {
 
     #[test]
     fn a_request_is_found_by_kong_5_2_with_the_wildcards_of_3_1() {
-        let rows: &[(&str, &[&str], Option<&str>, Option<&str>)] = &[
+        // (rule, entries, name asked for, entry found)
+        type Row<'a> = (&'a str, &'a [&'a str], Option<&'a str>, Option<&'a str>);
+        let rows: &[Row] = &[
             (
                 "5.2 exact",
                 &["a.example.com", "*.example.com", "*"],

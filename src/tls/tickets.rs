@@ -26,6 +26,17 @@ pub struct EpochSecret {
     pub secret: [u8; 32],
 }
 
+/// A new epoch's secret, from the library's random generator.
+pub fn random_secret() -> [u8; 32] {
+    let mut secret = [0; 32];
+    // It fails only when the operating system gives no randomness; a ticket must then not be guessable either, and
+    // neither is a handshake possible.
+    if aws_lc_rs::rand::fill(&mut secret).is_err() {
+        std::process::abort();
+    }
+    secret
+}
+
 impl Drop for EpochSecret {
     fn drop(&mut self) {
         self.secret.zeroize();

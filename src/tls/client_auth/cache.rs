@@ -4,7 +4,8 @@
 //! the set alone keeps every verdict. A hit costs a look-up; a link costs about 75 µs to verify (RUNTIME.md §4).
 //!
 //! Good verdicts and refusals live apart: anyone may present chains that are refused, only a holder of a trusted
-//! certificate can add a good verdict, so strangers push out nothing but refusals.
+//! certificate can add a good verdict, so strangers push out nothing but refusals. Such a holder can add many by varying
+//! what it sends behind its leaf, at one verification each; the least recently used ones go.
 
 use super::lru::Lru;
 use super::{ClientChain, Reason, Trusted, Verdict, Work, judge};

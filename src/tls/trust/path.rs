@@ -73,7 +73,7 @@ pub(in crate::tls) fn find<S: AsRef<[u8]>>(
     work.certificates += 1;
     let leaf = Facts::parse(leaf_der).map_err(|_| Reason::Malformed)?;
     let leaf_der = CertificateDer::from(leaf_der);
-    let end_entity = EndEntityCert::try_from(&leaf_der).map_err(|why| Reason::from(&why))?;
+    let end_entity = EndEntityCert::try_from(&leaf_der).map_err(|why| Reason::of(&why))?;
 
     let intermediates = Intermediates::choose(cas, &leaf, sent, rules, work);
     let anchors = Anchors::choose(cas, &leaf, &intermediates, rules);
@@ -120,9 +120,9 @@ pub(in crate::tls) fn find<S: AsRef<[u8]>>(
         (Ok(()), Some(found)) => Ok(found),
         (Ok(()), None) => Err(Reason::Other),
         (Err(_), _) if counter.refused.load(Ordering::Relaxed) > 0 => Err(Reason::TooMuchWork),
-        (Err(why), _) => Err(refusal.get().unwrap_or_else(|| {
-            explain(Reason::from(&why), cas, &leaf, &intermediates, rules, now)
-        })),
+        (Err(why), _) => Err(refusal
+            .get()
+            .unwrap_or_else(|| explain(Reason::of(&why), cas, &leaf, &intermediates, rules, now))),
     }
 }
 
@@ -138,7 +138,7 @@ fn explain(
     match reason {
         Reason::Expired if leaf.not_after >= now => Reason::CaExpired,
         Reason::NotYetValid if leaf.not_before <= now => Reason::CaNotYetValid,
-        Reason::UnknownIssuer if leaf.self_issued() => Reason::SelfSigned,
+        Reason::UnknownIssuer | Reason::BadSignature if leaf.self_issued() => Reason::SelfSigned,
         Reason::UnknownIssuer if !rules.partial => {
             let ends_at_a_listed_one = issuer_names(leaf, intermediates)
                 .any(|issuer| cas.named(issuer).any(|(_, ca)| !ca.facts.self_issued()));
@@ -179,7 +179,7 @@ impl<'a> Intermediates<'a> {
             ders: Vec::new(),
             facts: Vec::new(),
         };
-        for der in sent.iter().take(limits::CLIENT_CERTIFICATES_PARSED_MAX) {
+        for der in sent.iter().take(limits::CHAIN_CERTIFICATES_PARSED_MAX) {
             if chosen.ders.len() == rules.sent {
                 break;
             }

@@ -86,10 +86,10 @@ impl std::fmt::Display for Reason {
     }
 }
 
-/// What webpki says, in these words. `Expired` and `NotYetValid` are of any certificate of the path.
-#[allow(deprecated)] // older variants that webpki still names
-impl From<&webpki::Error> for Reason {
-    fn from(error: &webpki::Error) -> Reason {
+impl Reason {
+    /// What webpki says, in these words. `Expired` and `NotYetValid` are of any certificate of the path.
+    #[allow(deprecated, reason = "older variants that webpki still names")]
+    pub(in crate::tls) fn of(error: &webpki::Error) -> Reason {
         use webpki::Error;
         match error {
             Error::BadDer

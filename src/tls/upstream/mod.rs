@@ -12,7 +12,8 @@ pub use client_pair::ClientPair;
 
 use super::Digest;
 use super::client_auth::lru::Lru;
-use super::provider::Chosen;
+use super::keys::KeyError;
+use super::provider::{Chosen, Version};
 use super::session::Session;
 use super::trust::{Reason, Roots, finish};
 use crate::limits;
@@ -23,7 +24,7 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, ClientConnection, OtherError, SupportedProtocolVersion};
 use rustls_pki_types::ServerName;
 use std::sync::Arc;
-use verifier::{HandshakeOnly, VerifyFailure, VerifyPath};
+use verifier::{HandshakeOnly, VerifyPath};
 
 /// What a service asks of TLS, with the global values filled in.
 #[derive(Clone, Debug)]
@@ -43,6 +44,29 @@ pub struct UpstreamSpec {
 pub struct Versions {
     pub tls12: bool,
     pub tls13: bool,
+}
+
+impl Versions {
+    pub const ALL: Versions = Versions {
+        tls12: true,
+        tls13: true,
+    };
+}
+
+impl FromIterator<Version> for Versions {
+    fn from_iter<I: IntoIterator<Item = Version>>(listed: I) -> Versions {
+        let mut versions = Versions {
+            tls12: false,
+            tls13: false,
+        };
+        for version in listed {
+            match version {
+                Version::Tls12 => versions.tls12 = true,
+                Version::Tls13 => versions.tls13 = true,
+            }
+        }
+        versions
+    }
 }
 
 /// What a connection to an upstream must prove and present; built on the control side, shared by all cores.
@@ -94,7 +118,7 @@ pub enum UpstreamError {
     #[error("upstream SSL: {name:?} is neither a host name nor an IP address")]
     Name { name: String },
     #[error("upstream SSL: the client certificate cannot be used: {why}")]
-    ClientPair { why: String },
+    ClientPair { why: KeyError },
     #[error("upstream SSL: cannot be configured: {why}")]
     Configuration { why: String },
     /// The upstream's certificate was refused.
@@ -108,13 +132,13 @@ pub enum UpstreamError {
 }
 
 impl UpstreamError {
-    /// Of a handshake that rustls gave up.
-    pub(in crate::tls) fn from_handshake(error: &rustls::Error) -> UpstreamError {
+    /// Of a connection that rustls gave up; what our verifier refused comes back as it was.
+    fn of(error: &rustls::Error) -> UpstreamError {
         if let rustls::Error::InvalidCertificate(rustls::CertificateError::Other(OtherError(own))) =
             error
-            && let Some(failure) = own.downcast_ref::<VerifyFailure>()
+            && let Some(refusal) = own.downcast_ref::<UpstreamError>()
         {
-            return failure.clone().into();
+            return refusal.clone();
         }
         UpstreamError::Handshake {
             why: error.to_string(),
@@ -129,29 +153,24 @@ pub struct CoreUpstream {
 }
 
 impl CoreUpstream {
-    pub(in crate::tls) fn with_provider(provider: Arc<CryptoProvider>) -> CoreUpstream {
+    pub fn new(chosen: &Chosen) -> CoreUpstream {
         CoreUpstream {
-            provider,
+            provider: Arc::clone(&chosen.provider),
             configs: Lru::new(limits::UPSTREAM_CONFIGS_MAX),
         }
     }
 
-    /// With the crypto library the gateway has chosen.
-    pub fn new(chosen: &Chosen) -> CoreUpstream {
-        CoreUpstream::with_provider(chosen.provider.clone())
-    }
-
-    /// The machine of a connection to an upstream; its first flight is pending. Arguments and errors: see `connect`.
-    pub fn session(&mut self, tls: &UpstreamTls, name: &str) -> Result<Session, UpstreamError> {
-        Ok(Session::client(self.connect(tls, name)?))
-    }
-
-    /// A connection that has sent nothing yet. `name` is the host name or IP address to verify, and the SNI unless it is
+    /// A connection whose ClientHello waits in `take_output`. `name` is the host name or IP address to verify, and the SNI unless it is
     /// an address (RFC 6066 §3); an IPv6 address may stand in brackets.
     ///
     /// # Errors
-    /// `Name`, `ClientPair`, `Configuration`, and `Verify` when there is nothing to verify against.
-    pub(in crate::tls) fn connect(
+    /// `Name`, `ClientPair`, `Configuration`, and `Verify` when there is nothing to verify against. What the upstream's
+    /// certificate is refused for later is an error of the session, with the text of `Verify` or `NameMismatch`.
+    pub fn connect(&mut self, tls: &UpstreamTls, name: &str) -> Result<Session, UpstreamError> {
+        Ok(Session::client(self.connection(tls, name)?))
+    }
+
+    fn connection(
         &mut self,
         tls: &UpstreamTls,
         name: &str,
@@ -170,8 +189,7 @@ impl CoreUpstream {
                 name: name.to_owned(),
             })?;
         let config = self.config(tls)?;
-        ClientConnection::new(config, server_name)
-            .map_err(|error| UpstreamError::from_handshake(&error))
+        ClientConnection::new(config, server_name).map_err(|error| UpstreamError::of(&error))
     }
 
     /// Forgets configurations, with their sessions, of identities that no snapshot has any more.
@@ -208,10 +226,10 @@ fn build(
     };
     let mut versions: Vec<&'static SupportedProtocolVersion> = Vec::new();
     if spec.versions.tls13 {
-        versions.push(&rustls::version::TLS13);
+        versions.push(Version::Tls13.rustls());
     }
     if spec.versions.tls12 {
-        versions.push(&rustls::version::TLS12);
+        versions.push(Version::Tls12.rustls());
     }
     let algorithms = provider.signature_verification_algorithms;
     let builder = ClientConfig::builder_with_provider(Arc::clone(provider))
@@ -235,7 +253,7 @@ fn build(
     let mut config = match &spec.client {
         Some(pair) => {
             let certified = pair
-                .certified(provider)
+                .certified()
                 .map_err(|why| UpstreamError::ClientPair { why })?;
             builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
         }

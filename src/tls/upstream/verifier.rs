@@ -26,9 +26,10 @@ impl VerifyPath {
         sent: &[CertificateDer<'_>],
         name: &ServerName<'_>,
         now: u64,
-    ) -> Result<(), VerifyFailure> {
+    ) -> Result<(), UpstreamError> {
         if self.roots.is_empty() {
-            return Err(VerifyFailure::Path(Reason::NoTrust));
+            let reason = Reason::NoTrust;
+            return Err(UpstreamError::Verify { reason });
         }
         let rules = Rules {
             purpose: Purpose::Server,
@@ -44,12 +45,14 @@ impl VerifyPath {
             now,
             &mut Work::default(),
         )
-        .map_err(VerifyFailure::Path)?;
+        .map_err(|reason| UpstreamError::Verify { reason })?;
         let matches = EndEntityCert::try_from(leaf)
             .and_then(|leaf| leaf.verify_is_valid_for_subject_name(name));
-        matches.map_err(|why| match Reason::from(&why) {
-            Reason::NameMismatch => VerifyFailure::Name(name.to_str().into_owned()),
-            other => VerifyFailure::Path(other),
+        matches.map_err(|why| match Reason::of(&why) {
+            Reason::NameMismatch => UpstreamError::NameMismatch {
+                name: name.to_str().into_owned(),
+            },
+            reason => UpstreamError::Verify { reason },
         })
     }
 }
@@ -63,7 +66,8 @@ impl ServerCertVerifier for VerifyPath {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.verify(end_entity, intermediates, server_name, now.as_secs())?;
+        self.verify(end_entity, intermediates, server_name, now.as_secs())
+            .map_err(carried)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -131,26 +135,7 @@ impl ServerCertVerifier for HandshakeOnly {
     }
 }
 
-/// What `VerifyPath` refused, on its way through rustls' error to the log.
-#[derive(Clone, Debug, thiserror::Error)]
-pub(super) enum VerifyFailure {
-    #[error("{0}")]
-    Path(Reason),
-    #[error("certificate does not match {0}")]
-    Name(String),
-}
-
-impl From<VerifyFailure> for Error {
-    fn from(failure: VerifyFailure) -> Error {
-        Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(failure))))
-    }
-}
-
-impl From<VerifyFailure> for UpstreamError {
-    fn from(failure: VerifyFailure) -> UpstreamError {
-        match failure {
-            VerifyFailure::Path(reason) => UpstreamError::Verify { reason },
-            VerifyFailure::Name(name) => UpstreamError::NameMismatch { name },
-        }
-    }
+/// Through rustls' error: `Session` logs it by its `Display`.
+fn carried(refusal: UpstreamError) -> Error {
+    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(refusal))))
 }

@@ -1,0 +1,536 @@
+//! The control thread: everything that waits. It never blocks: compiling and file reading run on blocking threads.
+
+use crate::cli::Start;
+use crate::mailbox::{Answer, Down, Epochs, Inbox, Post, Up};
+use crate::options::Options;
+use crate::publish::{self, Configuration, Facts, Publisher};
+use crate::resolve::{ResolveSettings, Resolver};
+use crate::settings::{Loaded, Settings};
+use crate::snapshot::Globals;
+use crate::snapshot::tls_glue::Tls;
+use crate::telemetry::access::Level;
+use crate::telemetry::log::{self, Logs};
+use crate::telemetry::metrics::{CoreMetrics, ProcessFacts};
+use crate::telemetry::process;
+use crate::telemetry::status::{self, StatusSource};
+use crate::tls::provider::Chosen;
+use crate::tls::tickets::EpochSecret;
+use crate::{limits, settings};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::io::AsyncReadExt;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+/// What the control thread is made of.
+pub struct Control {
+    pub start: Start,
+    pub publisher: Publisher,
+    pub post: Post,
+    pub inbox: Inbox,
+    pub epochs: Epochs,
+    pub status: Vec<std::net::TcpListener>,
+    pub engine: &'static str,
+    pub chosen: Arc<Chosen>,
+    pub logs: Arc<Logs>,
+    pub workers: Vec<JoinHandle<io::Result<()>>>,
+    pub node_id: String,
+    pub reading: Reading,
+}
+
+/// How settings are turned into what is published; the same on start and on reload.
+#[derive(Clone, Copy)]
+pub struct Reading {
+    pub options: fn(&Settings) -> Options,
+    pub configuration: fn(&Settings) -> Result<Configuration, Vec<String>>,
+    pub globals: fn(&Settings, &Chosen) -> Result<Globals<Tls>, String>,
+    pub resolving: fn(&Settings) -> ResolveSettings,
+    pub log_level: fn(&Settings) -> Level,
+}
+
+/// Runs until every core has drained.
+///
+/// # Errors
+/// The gateway could not come up, or a core ended that nobody asked to end.
+pub fn run(control: Control) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, live(control))
+}
+
+/// What tasks of the control thread share.
+struct Shared {
+    post: Post,
+    logs: Arc<Logs>,
+    facts: Mutex<Facts>,
+    draining: AtomicBool,
+    reloads_ok: AtomicU64,
+    reloads_refused: AtomicU64,
+    /// The last figures of each core, for one that is too busy to answer.
+    last: Mutex<Vec<CoreMetrics>>,
+    node_id: String,
+    engine: &'static str,
+    chosen: Arc<Chosen>,
+    started: SystemTime,
+}
+
+async fn live(control: Control) -> Result<(), String> {
+    let Control {
+        start,
+        publisher,
+        post,
+        inbox,
+        mut epochs,
+        status,
+        engine,
+        chosen,
+        logs,
+        mut workers,
+        node_id,
+        reading,
+    } = control;
+    let cores = post.cores();
+    let shared = Arc::new(Shared {
+        post,
+        logs,
+        facts: Mutex::new(publisher.facts()),
+        draining: AtomicBool::new(false),
+        reloads_ok: AtomicU64::new(0),
+        reloads_refused: AtomicU64::new(0),
+        last: Mutex::new((0..cores).map(CoreMetrics::new).collect()),
+        node_id,
+        engine,
+        chosen,
+        started: SystemTime::now(),
+    });
+    let mut signals =
+        Signals::listen().map_err(|error| format!("cannot listen to signals: {error}"))?;
+    let resolver = resolver(&(reading.resolving)(&start.loaded.settings))?;
+    let (events_sender, mut events) = mpsc::unbounded_channel();
+    let names = Arc::new(Mutex::new(resolver));
+    tokio::task::spawn_local(listen_to_cores(
+        inbox,
+        shared.clone(),
+        names.clone(),
+        events_sender,
+    ));
+
+    // Cores first: the status listener answers only when they accept.
+    let mut ready = 0;
+    while ready < cores {
+        tokio::select! {
+            event = events.recv() => match event {
+                Some(Event::Ready) => ready += 1,
+                Some(Event::Drained) | None => {}
+            },
+            () = tokio::time::sleep(Duration::from_millis(20)) => {
+                if let Some(reason) = ended(&mut workers) {
+                    return Err(format!("a core could not start: {reason}"));
+                }
+            }
+        }
+    }
+    for listener in status {
+        let listener = tokio::net::TcpListener::from_std(listener)
+            .map_err(|error| format!("status_listen: {error}"))?;
+        tokio::task::spawn_local(status::serve(listener, shared.clone()));
+    }
+    log::error(Level::Notice, format_args!("{cores} cores are ready"));
+
+    let mut reloading = Reloading {
+        start,
+        publisher: Some(publisher),
+        reading,
+    };
+    let mut epoch = tokio::time::interval(
+        reloading
+            .start
+            .loaded
+            .settings
+            .ticket_epoch()
+            .max(Duration::from_secs(1)),
+    );
+    epoch.tick().await;
+    let mut watch = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            what = signals.next() => match what {
+                Asked::Reload => reloading.reload(&shared, &names).await,
+                Asked::Reopen => shared.logs.reopen(),
+                Asked::Stop => break,
+            },
+            _ = epoch.tick() => {
+                let current = EpochSecret { number: epochs.current.number + 1, secret: crate::tls::tickets::random_secret() };
+                epochs = Epochs { previous: Some(epochs.current), current };
+                let epochs = Arc::new(epochs.clone());
+                shared.post.broadcast(|| Down::Tickets(epochs.clone()));
+            }
+            _ = watch.tick() => {
+                if let Some(reason) = ended(&mut workers) {
+                    log::error(Level::Emerg, format_args!("a core ended: {reason}"));
+                    return Err(format!("a core ended: {reason}"));
+                }
+            }
+        }
+    }
+    drain(
+        &shared,
+        &mut signals,
+        &mut events,
+        workers,
+        reloading.start.loaded.settings.drain_timeout,
+    )
+    .await
+}
+
+/// Stops accepting, lets exchanges end, and gives up at the deadline or at a second signal.
+async fn drain(
+    shared: &Shared,
+    signals: &mut Signals,
+    events: &mut mpsc::UnboundedReceiver<Event>,
+    workers: Vec<JoinHandle<io::Result<()>>>,
+    timeout: Duration,
+) -> Result<(), String> {
+    shared.draining.store(true, Ordering::Release);
+    log::error(
+        Level::Notice,
+        format_args!("draining for at most {} s", timeout.as_secs()),
+    );
+    let mut deadline = Instant::now() + timeout;
+    shared.post.broadcast(|| Down::Drain { deadline });
+    let mut drained = 0;
+    let slack = Duration::from_millis(500);
+    while drained < shared.post.cores() && Instant::now() < deadline + slack {
+        tokio::select! {
+            event = events.recv() => match event {
+                Some(Event::Drained) => drained += 1,
+                Some(Event::Ready) => {}
+                None => break,
+            },
+            what = signals.next() => if matches!(what, Asked::Stop) {
+                deadline = Instant::now();
+                shared.post.broadcast(|| Down::Drain { deadline });
+            },
+            () = tokio::time::sleep_until((deadline + slack).into()) => {}
+        }
+    }
+    let mut waited = 0;
+    while workers.iter().any(|worker| !worker.is_finished()) && waited < 100 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        waited += 1;
+    }
+    log::error(
+        Level::Notice,
+        format_args!(
+            "drained, {drained} of {} cores in time",
+            shared.post.cores()
+        ),
+    );
+    Ok(())
+}
+
+enum Event {
+    Ready,
+    Drained,
+}
+
+/// Answers what cores ask.
+async fn listen_to_cores(
+    inbox: Inbox,
+    shared: Arc<Shared>,
+    names: Arc<Mutex<Arc<Resolver>>>,
+    events: mpsc::UnboundedSender<Event>,
+) {
+    let Ok(mut bell) = tokio::net::UnixStream::from_std(inbox.bell) else {
+        return;
+    };
+    let mut bytes = [0u8; 256];
+    loop {
+        while let Ok(message) = inbox.up.try_recv() {
+            match message {
+                Up::Resolve { core, name } => {
+                    let resolver = names.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    let shared = shared.clone();
+                    tokio::task::spawn_local(async move {
+                        let found = resolver.resolve(&name).await;
+                        let answer = Answer {
+                            addresses: found
+                                .addresses
+                                .iter()
+                                .map(|address| (address.ip, address.port))
+                                .collect(),
+                            expires: Instant::now() + Duration::from_secs(found.expires_after_s),
+                            error: found.error.map(|error| error.to_string().into()),
+                        };
+                        if let (Some(error), true) = (&answer.error, answer.addresses.is_empty()) {
+                            log::error(Level::Warn, format_args!("name {name}: {error}"));
+                        }
+                        shared
+                            .post
+                            .send(core, Down::Resolved(name, Arc::new(answer)));
+                    });
+                }
+                // Old snapshots die with their last reference; the gauge of lag is in the core's own figures.
+                Up::Holds { .. } => {}
+                Up::Ready { .. } => drop(events.send(Event::Ready)),
+                Up::Drained { .. } => drop(events.send(Event::Drained)),
+            }
+        }
+        match bell.read(&mut bytes).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+    }
+}
+
+fn resolver(settings: &ResolveSettings) -> Result<Arc<Resolver>, String> {
+    Resolver::new(settings.clone())
+        .map(Arc::new)
+        .map_err(|error| error.to_string())
+}
+
+/// A reload: the settings are read again, then certificate files and the configuration. Only when all of it is sound
+/// does anything change.
+struct Reloading {
+    start: Start,
+    publisher: Option<Publisher>,
+    reading: Reading,
+}
+
+impl Reloading {
+    async fn reload(&mut self, shared: &Arc<Shared>, names: &Mutex<Arc<Resolver>>) {
+        log::error(Level::Notice, "reloading");
+        let Some(mut publisher) = self.publisher.take() else {
+            return;
+        };
+        let invocation = self.start.invocation.clone();
+        let (reading, chosen) = (self.reading, shared.chosen.clone());
+        let prepared = tokio::task::spawn_blocking(move || {
+            let prepared = prepare(&mut publisher, &invocation, reading, &chosen);
+            (publisher, prepared)
+        })
+        .await;
+        let Ok((mut publisher, prepared)) = prepared else {
+            log::error(
+                Level::Crit,
+                "a reload ended in a panic; the old configuration serves on and cannot be reloaded",
+            );
+            return;
+        };
+        match prepared {
+            Ok((loaded, snapshot)) => {
+                for warning in loaded
+                    .warnings
+                    .iter()
+                    .map(ToString::to_string)
+                    .chain(publisher.take_warnings())
+                {
+                    log::error(Level::Warn, warning);
+                }
+                for name in settings::restart_needed(&self.start.loaded, &loaded) {
+                    log::error(
+                        Level::Warn,
+                        format_args!("{name} has changed and takes effect after a restart"),
+                    );
+                }
+                let options = Arc::new((reading.options)(&loaded.settings));
+                for core in publish::broadcast(&shared.post, &snapshot, &options) {
+                    log::error(
+                        Level::Crit,
+                        format_args!("core {core} did not take the new configuration"),
+                    );
+                }
+                match resolver(&(reading.resolving)(&loaded.settings)) {
+                    Ok(resolver) => {
+                        *names.lock().unwrap_or_else(PoisonError::into_inner) = resolver
+                    }
+                    Err(error) => log::error(
+                        Level::Error,
+                        format_args!("dns: {error}; the old resolver serves on"),
+                    ),
+                }
+                shared.logs.set_level((reading.log_level)(&loaded.settings));
+                *shared.facts.lock().unwrap_or_else(PoisonError::into_inner) = publisher.facts();
+                shared.reloads_ok.fetch_add(1, Ordering::Relaxed);
+                self.start.loaded = loaded;
+                log::error(
+                    Level::Notice,
+                    format_args!("configuration {} is live", snapshot.number),
+                );
+            }
+            Err(errors) => {
+                shared.reloads_refused.fetch_add(1, Ordering::Relaxed);
+                for error in &errors {
+                    log::error(Level::Error, format_args!("reload refused: {error}"));
+                }
+                log::error(
+                    Level::Error,
+                    "reload refused; the old configuration serves on",
+                );
+            }
+        }
+        self.publisher = Some(publisher);
+    }
+}
+
+type Prepared = (Loaded, Arc<crate::snapshot::Snapshot>);
+
+fn prepare(
+    publisher: &mut Publisher,
+    invocation: &settings::io::Invocation,
+    reading: Reading,
+    chosen: &Chosen,
+) -> Result<Prepared, Vec<String>> {
+    let loaded = invocation
+        .load()
+        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    let globals = (reading.globals)(&loaded.settings, chosen)
+        .map_err(|errors| errors.lines().map(str::to_owned).collect::<Vec<_>>());
+    let configuration = (reading.configuration)(&loaded.settings);
+    match (globals, configuration) {
+        (Ok(globals), Ok(configuration)) => {
+            let snapshot = publisher.compile_with(globals, &configuration)?;
+            Ok((loaded, snapshot))
+        }
+        (globals, configuration) => {
+            let mut errors = globals.err().unwrap_or_default();
+            errors.extend(configuration.err().unwrap_or_default());
+            Err(errors)
+        }
+    }
+}
+
+impl StatusSource for Shared {
+    async fn scrape(&self) -> Vec<CoreMetrics> {
+        let (sender, replies) = crossbeam::channel::bounded(self.post.cores());
+        for core in 0..self.post.cores() {
+            self.post.send(core, Down::Scrape(sender.clone()));
+        }
+        drop(sender);
+        let deadline = Instant::now() + Duration::from_millis(limits::SCRAPE_WAIT_MS);
+        let mut missing = self.post.cores();
+        let mut fresh = Vec::new();
+        while missing > 0 && Instant::now() < deadline {
+            match replies.try_recv() {
+                Ok(reply) => {
+                    missing -= 1;
+                    fresh.push(reply);
+                }
+                Err(crossbeam::channel::TryRecvError::Empty) => {
+                    tokio::time::sleep(Duration::from_millis(1)).await
+                }
+                Err(crossbeam::channel::TryRecvError::Disconnected) => break,
+            }
+        }
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        for (core, metrics) in fresh {
+            if let Some(slot) = last.get_mut(core) {
+                *slot = *metrics;
+            }
+        }
+        last.clone()
+    }
+
+    fn process(&self) -> ProcessFacts {
+        let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        let stats = self.logs.stats();
+        ProcessFacts {
+            node_id: self.node_id.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            crypto_provider: self.chosen.name.to_owned(),
+            engine: self.engine.to_owned(),
+            datastore_reachable: true,
+            snapshot_number: facts.number,
+            certificates: facts.certificates.clone(),
+            now: unix_s(SystemTime::now()),
+            started: unix_s(self.started),
+            memory: process::memory(),
+            log_dropped: stats.dropped_lines,
+            log_write_errors: stats.write_errors,
+            reloads_ok: self.reloads_ok.load(Ordering::Relaxed),
+            reloads_refused: self.reloads_refused.load(Ordering::Relaxed),
+        }
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        if self.draining.load(Ordering::Acquire) {
+            return Err("draining".to_owned());
+        }
+        if self
+            .facts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .empty
+        {
+            return Err("no configuration available (empty configuration present)".to_owned());
+        }
+        Ok(())
+    }
+
+    fn configuration_hash(&self) -> Option<String> {
+        Some(
+            self.facts
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .hash
+                .clone(),
+        )
+    }
+}
+
+fn unix_s(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+enum Asked {
+    Reload,
+    Reopen,
+    Stop,
+}
+
+struct Signals {
+    hangup: Signal,
+    user1: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+    quit: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Signals {
+            hangup: signal(SignalKind::hangup())?,
+            user1: signal(SignalKind::user_defined1())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.hangup.recv() => Asked::Reload,
+            _ = self.user1.recv() => Asked::Reopen,
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.quit.recv() => Asked::Stop,
+        }
+    }
+}
+
+/// Why a core's thread has ended, if one has.
+fn ended(workers: &mut Vec<JoinHandle<io::Result<()>>>) -> Option<String> {
+    let at = workers.iter().position(JoinHandle::is_finished)?;
+    Some(match workers.remove(at).join() {
+        Ok(Ok(())) => "it stopped".to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it panicked".to_owned(),
+    })
+}

@@ -258,6 +258,16 @@ pub const DECLARATIVE_ANCHOR_SIZE_MAX: usize = 512 * 1024;
 pub const DECLARATIVE_ALIAS_NODES_MAX: usize = 250_000;
 const _: () = assert!(DECLARATIVE_ALIASES_MAX * DECLARATIVE_ANCHOR_SIZE_MAX <= 2 << 30);
 
+// ── demo ──
+
+/// One message between the demo's own client, gateway and upstream (bytes).
+pub const DEMO_MESSAGE_SIZE_MAX: usize = 256 * 1024;
+/// Field lines of such a message: what the gateway lets through, and what it adds.
+pub const DEMO_FIELD_COUNT_MAX: usize = 128;
+/// Connections of the demo's upstream, a thread each; more are closed when accepted.
+pub const DEMO_UPSTREAM_CONNECTIONS_MAX: usize = 64;
+/// Lines of a log shown when the demo fails.
+pub const DEMO_LOG_LINES_SHOWN_MAX: usize = 20;
 // ── workers ──
 /// Time the engine's first operation may take at start (ms).
 pub const SELF_TEST_MS: u64 = 2000;

@@ -509,13 +509,12 @@ fn real_ip(
 ) {
     let options = &core.options();
     let mut exchange = exchange.borrow_mut();
-    if options.real_ip == RealIp::ProxyProtocol {
-        exchange.client_ip = client.peer.ip();
-    } else {
-        exchange.client_ip = client.socket_peer.ip();
-    }
+    exchange.client_ip = client.socket_peer.ip();
     if !options.is_trusted(client.socket_peer.ip()) {
         return;
+    }
+    if options.real_ip == RealIp::ProxyProtocol {
+        exchange.client_ip = client.peer.ip();
     }
     let values = |name: &[u8]| {
         let name = name.to_vec();

@@ -114,15 +114,19 @@ fn forwarding(
             .filter(move |line| line.known == name)
             .map(|line| line.value.of(raw))
     };
-    let trusted = core.options().is_trusted(client.peer.ip());
+    // Who speaks to us is the socket's peer: what a PROXY header says counts only where `real_ip` took it.
+    let peer = client.socket_peer.ip();
+    let trusted = core.options().is_trusted(peer);
     let from_trusted = |name: Name| if trusted { values(name).next() } else { None };
 
     out.extend_from_slice(b"X-Forwarded-For: ");
+    let mut listed = false;
     for value in values(Name::XForwardedFor).filter(|value| !value.is_empty()) {
+        listed = true;
         out.extend_from_slice(value);
         out.extend_from_slice(b", ");
     }
-    address(out, client.peer.ip());
+    address(out, if listed { peer } else { exchange.client_ip });
     out.extend_from_slice(b"\r\n");
     let scheme: &[u8] = if client.tls.is_some() {
         b"https"

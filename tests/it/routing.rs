@@ -188,7 +188,7 @@ fn forwarding_fields_of_strangers_are_replaced_and_of_trusted_peers_kept() {
         (
             "127.0.0.1",
             [
-                ("X-Forwarded-For", Some("192.0.2.1, 192.0.2.9".to_owned())),
+                ("X-Forwarded-For", Some("192.0.2.1, 127.0.0.1".to_owned())),
                 ("X-Forwarded-Proto", Some("gopher".into())),
                 ("X-Forwarded-Host", Some("evil.test".into())),
                 ("X-Forwarded-Port", Some("1".into())),
@@ -205,6 +205,10 @@ fn forwarding_fields_of_strangers_are_replaced_and_of_trusted_peers_kept() {
             let expected = expected.unwrap_or_else(|| gateway.http().port().to_string());
             assert_eq!(seen.get(name), Some(&*expected), "trusted {trusted:?}: {name}");
         }
+        // §3.6: without an incoming value it is the client's address, by a trusted peer's word.
+        let alone = Client::plain(gateway.http()).get_with("a", "/keep", "X-Real-IP: 192.0.2.9\r\n");
+        let expected = if trusted.is_empty() { "127.0.0.1" } else { "192.0.2.9" };
+        assert_eq!(alone.echoed().get("X-Forwarded-For"), Some(expected), "trusted {trusted:?}");
         // Nothing was stripped, so there is no prefix (§3.6).
         let kept = gateway.get("host.test", "/keep/x");
         assert_eq!(kept.echoed().get("X-Forwarded-Prefix"), None);

@@ -127,7 +127,11 @@ fn reload_swaps_certificates_for_new_handshakes_only() {
 
 #[test]
 fn the_generated_default_pair_is_private_and_kept() {
-    let gateway = Setup::new(json!({})).set("ssl_cert", "").set("ssl_cert_key", "").start();
+    // Ready means configured: one route is enough.
+    let gateway = Setup::new(json!({"routes": [{"name": "r", "paths": ["/"]}]}))
+        .set("ssl_cert", "")
+        .set("ssl_cert_key", "")
+        .start();
     let folder = gateway.files().folder().join("prefix/ssl");
     for (cert, key, kind) in [
         ("kong-default.crt", "kong-default.key", "RSA+SHA256"),

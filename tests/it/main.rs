@@ -17,7 +17,7 @@ mod uc1_certificates;
 mod uc1_listeners;
 mod uc1_tls;
 mod uc2_chains;
-mod uc2_consumers;
 mod uc2_connections;
+mod uc2_consumers;
 mod uc3_client_pairs;
 mod uc4_trust;

@@ -29,7 +29,9 @@ fn certificate_follows_the_order_of_names() {
         }
         json!({ "certificates": certificates })
     };
-    let gateway = Setup::new(declarative(true)).default_pair(&named("default")).start();
+    let gateway = Setup::new(declarative(true))
+        .default_pair(&named("default"))
+        .start();
     // (§4.1 step, SNI, certificate with an entity for *, without)
     let rows = [
         ("0", "", "default", "default"),
@@ -42,22 +44,38 @@ fn certificate_follows_the_order_of_names() {
         ("4, 5", "localhost", "star", "default"),
     ];
     for (step, sni, with_star, _) in rows {
-        assert_eq!(shown(gateway.https(), sni), with_star, "step {step}, sni {sni:?}");
+        assert_eq!(
+            shown(gateway.https(), sni),
+            with_star,
+            "step {step}, sni {sni:?}"
+        );
     }
     let (_, upper) = s_client(gateway.https(), &["-servername", "A.Example.COM"], "");
-    assert!(upper.contains("CN = exact"), "names are compared without case: {upper}");
+    assert!(
+        upper.contains("CN = exact"),
+        "names are compared without case: {upper}"
+    );
     gateway.reload(declarative(false));
     for (step, sni, _, without_star) in rows {
-        assert_eq!(shown(gateway.https(), sni), without_star, "step {step}, sni {sni:?}, no *");
+        assert_eq!(
+            shown(gateway.https(), sni),
+            without_star,
+            "step {step}, sni {sni:?}, no *"
+        );
     }
 }
 
 #[test]
 fn rsa_or_ecdsa_by_what_the_client_can_verify() {
     let ca = Ca::root("ca");
-    let (rsa, ec) = (ca.sign(Leaf::new("entity-rsa").rsa()), ca.sign(Leaf::new("entity-ec")));
-    let (default_rsa, default_ec) =
-        (Leaf::new("default-rsa").rsa().self_signed(), Leaf::new("default-ec").self_signed());
+    let (rsa, ec) = (
+        ca.sign(Leaf::new("entity-rsa").rsa()),
+        ca.sign(Leaf::new("entity-ec")),
+    );
+    let (default_rsa, default_ec) = (
+        Leaf::new("default-rsa").rsa().self_signed(),
+        Leaf::new("default-ec").self_signed(),
+    );
     let gateway = Setup::new(json!({"certificates": [{
         "id": id(1), "cert": rsa.cert_pem, "key": rsa.key_pem,
         "cert_alt": ec.cert_pem, "key_alt": ec.key_pem, "snis": [{"name": "dual.test"}],
@@ -83,7 +101,10 @@ fn rsa_or_ecdsa_by_what_the_client_can_verify() {
             let mut all = vec!["-servername", sni];
             all.extend(arguments);
             let (_, output) = s_client(gateway.https(), &all, "");
-            assert!(output.contains(&format!("CN = {owner}-{kind}")), "{all:?}: {output}");
+            assert!(
+                output.contains(&format!("CN = {owner}-{kind}")),
+                "{all:?}: {output}"
+            );
         }
     }
 }
@@ -96,7 +117,10 @@ fn the_chain_is_sent_as_given() {
     let gateway =
         Setup::new(json!({"certificates": [certificate(1, &pair, &["chain.test"])]})).start();
     for version in [TLS12, TLS13] {
-        let client = TlsClient::with(TlsOptions { versions: vec![version], ..TlsOptions::default() });
+        let client = TlsClient::with(TlsOptions {
+            versions: vec![version],
+            ..TlsOptions::default()
+        });
         let chain = client.connect(gateway.https(), "chain.test").server_chain();
         assert_eq!(chain, pair.chain);
     }
@@ -111,7 +135,9 @@ fn reload_swaps_certificates_for_new_handshakes_only() {
             "services": [service("s", &upstream, json!({"paths": ["/"]}))],
         })
     };
-    let gateway = Setup::new(with(&named("old"))).default_pair(&named("old-default")).start();
+    let gateway = Setup::new(with(&named("old")))
+        .default_pair(&named("old-default"))
+        .start();
     let mut open = TlsClient::new().connect(gateway.https(), "a.test");
     open.get("a.test", "/").assert_status(200);
     let new_default = named("new-default");
@@ -122,7 +148,11 @@ fn reload_swaps_certificates_for_new_handshakes_only() {
     assert_eq!(shown(gateway.https(), "b.test"), "new-default");
     open.get("a.test", "/").assert_status(200);
     gateway.reload(json!({"services": [service("s", &upstream, json!({"paths": ["/"]}))]}));
-    assert_eq!(shown(gateway.https(), "a.test"), "new-default", "its entity is gone");
+    assert_eq!(
+        shown(gateway.https(), "a.test"),
+        "new-default",
+        "its entity is gone"
+    );
 }
 
 #[test]
@@ -135,9 +165,15 @@ fn the_generated_default_pair_is_private_and_kept() {
     let folder = gateway.files().folder().join("prefix/ssl");
     for (cert, key, kind) in [
         ("kong-default.crt", "kong-default.key", "RSA+SHA256"),
-        ("kong-default-ecdsa.crt", "kong-default-ecdsa.key", "ECDSA+SHA256"),
+        (
+            "kong-default-ecdsa.crt",
+            "kong-default-ecdsa.key",
+            "ECDSA+SHA256",
+        ),
     ] {
-        let mode = std::fs::metadata(folder.join(key)).expect("the key file").mode();
+        let mode = std::fs::metadata(folder.join(key))
+            .expect("the key file")
+            .mode();
         assert_eq!(mode & 0o777, 0o600, "{key}");
         assert!(folder.join(cert).exists(), "{cert}");
         let (_, output) = s_client(gateway.https(), &["-tls1_2", "-sigalgs", kind], "");

@@ -28,7 +28,11 @@ fn two_routes_of_one_connection_trust_different_cas() {
     }))
     .start();
     for version in [TLS12, TLS13] {
-        let options = TlsOptions { pair: Some(one.client("c")), versions: vec![version], ..TlsOptions::default() };
+        let options = TlsOptions {
+            pair: Some(one.client("c")),
+            versions: vec![version],
+            ..TlsOptions::default()
+        };
         let mut client = TlsClient::with(options).connect(gateway.https(), "a.test");
         for _ in 0..2 {
             client.get("a.test", "/one").assert_status(200);
@@ -56,15 +60,78 @@ fn another_sni_is_no_way_around_the_matched_route() {
     let stranger = TlsClient::presenting(&other.client("c"));
     // (client, SNI, Host, status, message)
     let rows: [(&str, &TlsClient, &str, &str, u16, &str); 9] = [
-        ("no certificate", &anonymous, "guarded.test", "guarded.test", 401, NONE),
-        ("no certificate, SNI of an open route", &anonymous, "open.test", "guarded.test", 401, NONE),
-        ("no certificate, no SNI", &anonymous, "", "guarded.test", 401, NONE),
-        ("stranger under another SNI", &stranger, "open.test", "guarded.test", 401, FAILED),
-        ("known under another SNI", &known, "open.test", "guarded.test", 200, ""),
-        ("open Host under a guarded SNI", &anonymous, "guarded.test", "open.test", 200, ""),
-        ("open Host, stranger", &stranger, "guarded.test", "open.test", 200, ""),
-        ("route bound to an SNI, other SNI", &known, "open.test", "bound.test", 404, "no Route matched with those values"),
-        ("route bound to an SNI", &known, "bound.test", "bound.test", 200, ""),
+        (
+            "no certificate",
+            &anonymous,
+            "guarded.test",
+            "guarded.test",
+            401,
+            NONE,
+        ),
+        (
+            "no certificate, SNI of an open route",
+            &anonymous,
+            "open.test",
+            "guarded.test",
+            401,
+            NONE,
+        ),
+        (
+            "no certificate, no SNI",
+            &anonymous,
+            "",
+            "guarded.test",
+            401,
+            NONE,
+        ),
+        (
+            "stranger under another SNI",
+            &stranger,
+            "open.test",
+            "guarded.test",
+            401,
+            FAILED,
+        ),
+        (
+            "known under another SNI",
+            &known,
+            "open.test",
+            "guarded.test",
+            200,
+            "",
+        ),
+        (
+            "open Host under a guarded SNI",
+            &anonymous,
+            "guarded.test",
+            "open.test",
+            200,
+            "",
+        ),
+        (
+            "open Host, stranger",
+            &stranger,
+            "guarded.test",
+            "open.test",
+            200,
+            "",
+        ),
+        (
+            "route bound to an SNI, other SNI",
+            &known,
+            "open.test",
+            "bound.test",
+            404,
+            "no Route matched with those values",
+        ),
+        (
+            "route bound to an SNI",
+            &known,
+            "bound.test",
+            "bound.test",
+            200,
+            "",
+        ),
     ];
     for (row, client, sni, host, status, message) in rows {
         let response = client.connect(gateway.https(), sni).get(host, "/");
@@ -82,8 +149,16 @@ fn certificates_are_requested_by_sni_alone() {
     let with = |send: bool| merged(skip(), json!({ "send_ca_dn": send }));
     let declarative = |send: bool, more: Value| {
         let mut services = vec![
-            service("one", &upstream, json!({"paths": ["/one"], "snis": ["a.test", "*.wild.test"], "plugins": [mtls_auth(&[1], with(send))]})),
-            service("two", &upstream, json!({"paths": ["/two"], "snis": ["a.test"], "plugins": [mtls_auth(&[2], with(send))]})),
+            service(
+                "one",
+                &upstream,
+                json!({"paths": ["/one"], "snis": ["a.test", "*.wild.test"], "plugins": [mtls_auth(&[1], with(send))]}),
+            ),
+            service(
+                "two",
+                &upstream,
+                json!({"paths": ["/two"], "snis": ["a.test"], "plugins": [mtls_auth(&[2], with(send))]}),
+            ),
             service("open", &upstream, json!({"paths": ["/open"]})),
         ];
         if more.is_object() {
@@ -103,7 +178,11 @@ fn certificates_are_requested_by_sni_alone() {
         let requested = output.contains("Acceptable client certificate CA names")
             || output.contains("Requested Signature Algorithms")
             || output.contains("Client Certificate Types");
-        (requested, output.contains("CN = Authority One"), output.contains("CN = Authority Two"))
+        (
+            requested,
+            output.contains("CN = Authority One"),
+            output.contains("CN = Authority Two"),
+        )
     };
     // (SNI, (requested, names One, names Two))
     let rows = [
@@ -118,18 +197,41 @@ fn certificates_are_requested_by_sni_alone() {
         }
     }
     gateway.reload(declarative(false, json!(null)));
-    assert_eq!(asked("a.test", "-tls1_3"), (true, false, false), "send_ca_dn off");
+    assert_eq!(
+        asked("a.test", "-tls1_3"),
+        (true, false, false),
+        "send_ca_dn off"
+    );
     // A route without snis: everyone is asked.
-    let global = service("all", &upstream, json!({"paths": ["/all"], "plugins": [mtls_auth(&[1], with(true))]}));
+    let global = service(
+        "all",
+        &upstream,
+        json!({"paths": ["/all"], "plugins": [mtls_auth(&[1], with(true))]}),
+    );
     gateway.reload(declarative(false, global));
     for sni in ["other.test", ""] {
-        assert_eq!(asked(sni, "-tls1_3"), (true, true, false), "{sni:?} with a route that has no snis");
+        assert_eq!(
+            asked(sni, "-tls1_3"),
+            (true, true, false),
+            "{sni:?} with a route that has no snis"
+        );
     }
     // A disabled plugin asks nobody.
     let mut plugin = mtls_auth(&[1], with(true));
     plugin["enabled"] = json!(false);
-    gateway.reload(declarative(false, service("off", &upstream, json!({"paths": ["/all"], "plugins": [plugin]}))));
-    assert_eq!(asked("other.test", "-tls1_3"), (false, false, false), "disabled");
+    gateway.reload(declarative(
+        false,
+        service(
+            "off",
+            &upstream,
+            json!({"paths": ["/all"], "plugins": [plugin]}),
+        ),
+    ));
+    assert_eq!(
+        asked("other.test", "-tls1_3"),
+        (false, false, false),
+        "disabled"
+    );
 }
 
 #[test]
@@ -149,7 +251,9 @@ fn a_plugin_added_counts_for_open_connections() {
     gateway.reload(declarative(json!([mtls_auth(&[1], skip())])));
     // It was not asked for a certificate, so it has none.
     open.get("a.test", "/").assert_error(401, NONE);
-    client.get(gateway.https(), "a.test", "/").assert_status(200);
+    client
+        .get(gateway.https(), "a.test", "/")
+        .assert_status(200);
 }
 
 #[test]
@@ -174,12 +278,18 @@ fn trust_taken_away_counts_for_open_connections_and_resumed_sessions() {
         open.get("a.test", "/").assert_status(200);
         let mut resumed = client.connect(gateway.https(), "a.test");
         resumed.get("a.test", "/").assert_status(200);
-        assert!(resumed.resumed(), "{version:?}: sessions with a client certificate are resumed");
+        assert!(
+            resumed.resumed(),
+            "{version:?}: sessions with a client certificate are resumed"
+        );
         gateway.reload(trusting(2));
         open.get("a.test", "/").assert_error(401, FAILED);
         let mut after = client.connect(gateway.https(), "a.test");
         after.get("a.test", "/").assert_error(401, FAILED);
-        assert!(after.resumed(), "{version:?}: the session is resumed, and judged anew");
+        assert!(
+            after.resumed(),
+            "{version:?}: the session is resumed, and judged anew"
+        );
         gateway.reload(trusting(1));
         open.get("a.test", "/").assert_status(200);
     }
@@ -204,11 +314,16 @@ fn a_ticket_from_before_certificates_were_requested_is_not_resumed() {
             ..TlsOptions::default()
         });
         for _ in 0..2 {
-            client.get(gateway.https(), "a.test", "/").assert_status(200);
+            client
+                .get(gateway.https(), "a.test", "/")
+                .assert_status(200);
         }
         gateway.reload(declarative(json!([mtls_auth(&[1], skip())])));
         let mut after = client.connect(gateway.https(), "a.test");
-        assert!(!after.resumed(), "{version:?}: a session without a certificate must not go on");
+        assert!(
+            !after.resumed(),
+            "{version:?}: a session without a certificate must not go on"
+        );
         after.get("a.test", "/").assert_status(200);
     }
 }
@@ -229,7 +344,9 @@ fn a_consumer_that_is_gone_is_refused_on_its_open_connection() {
     open.get("a.test", "/").assert_status(200);
     gateway.reload(declarative(json!([])));
     open.get("a.test", "/").assert_error(401, FAILED);
-    gateway.reload(declarative(json!([{"username": "x", "custom_id": "alice"}])));
+    gateway.reload(declarative(
+        json!([{"username": "x", "custom_id": "alice"}]),
+    ));
     let seen = open.get("a.test", "/").echoed();
     assert_eq!(seen.get("X-Consumer-Username"), Some("x"));
 }
@@ -249,10 +366,15 @@ fn an_exchange_still_running_ends_when_its_client_is_no_longer_admitted() {
             "ca_certificates": [ca_certificate(1, &ca), ca_certificate(2, &other)],
         })
     };
-    let gateway = Setup::new(trusting(1)).set("client_verdict_grace", "1s").start();
+    let gateway = Setup::new(trusting(1))
+        .set("client_verdict_grace", "1s")
+        .start();
     let mut client = TlsClient::presenting(&ca.client("c")).connect(gateway.https(), "a.test");
     client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
-    let head = client.reader.through(b"\r\n\r\nbegin").expect("the beginning of a response");
+    let head = client
+        .reader
+        .through(b"\r\n\r\nbegin")
+        .expect("the beginning of a response");
     assert!(head.starts_with(b"HTTP/1.1 200"));
     gateway.reload(trusting(2));
     let (rest, ended) = client.reader.rest();
@@ -260,5 +382,10 @@ fn an_exchange_still_running_ends_when_its_client_is_no_longer_admitted() {
     assert_ne!(ended, Ended::Open, "the exchange goes on");
     assert_ne!(ended, Ended::Clean, "a cut response must not look whole");
     let line = gateway.access_lines(1).remove(0);
-    assert!(line["error"].as_str().is_some_and(|text| text.contains("no longer admitted")), "{line}");
+    assert!(
+        line["error"]
+            .as_str()
+            .is_some_and(|text| text.contains("no longer admitted")),
+        "{line}"
+    );
 }

@@ -149,7 +149,11 @@ impl Setup {
 /// The default pair of gateways whose certificate is not the subject.
 pub fn default_pair() -> &'static Pair {
     static PAIR: OnceLock<Pair> = OnceLock::new();
-    PAIR.get_or_init(|| Leaf::new("default.test").dns(&["default.test"]).self_signed())
+    PAIR.get_or_init(|| {
+        Leaf::new("default.test")
+            .dns(&["default.test"])
+            .self_signed()
+    })
 }
 
 /// `io_uring` or `epoll`, by the environment.
@@ -316,9 +320,7 @@ impl Gateway {
     fn ended(&self) -> Option<String> {
         let state = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).ok()?;
         let after_name = state.rsplit(')').next()?.trim();
-        after_name
-            .starts_with('Z')
-            .then(|| "an exit".to_owned())
+        after_name.starts_with('Z').then(|| "an exit".to_owned())
     }
 
     /// Standard output and error.

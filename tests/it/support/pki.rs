@@ -244,7 +244,11 @@ fn name_of(cn: &str) -> DistinguishedName {
 fn ca_params(name: &str, shape: &CaShape) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = name_of(name);
-    let (from_year, to_year) = if shape.expired { (2010, 2020) } else { (2020, 2120) };
+    let (from_year, to_year) = if shape.expired {
+        (2010, 2020)
+    } else {
+        (2020, 2120)
+    };
     set_dates(&mut params, from_year, to_year);
     params.is_ca = IsCa::Ca(match shape.path_len {
         Some(count) => BasicConstraints::Constrained(count),

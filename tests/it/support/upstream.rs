@@ -126,18 +126,16 @@ impl Upstream {
         ca: Option<&Ca>,
         script: impl Fn(&Request, &mut Conversation<'_>) -> Next + Send + Sync + 'static,
     ) -> Upstream {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions");
-        let builder = match ca {
-            None => builder.with_no_client_auth(),
-            Some(ca) => builder.with_client_cert_verifier(Arc::new(Demands { ca: ca.der.clone() })),
-        };
-        let config = builder
-            .with_single_cert(pair.chain.clone(), pair.key())
-            .expect("the upstream's pair");
-        Upstream::start(Some(Arc::new(config)), When::Whole, Box::new(script))
+        Upstream::start(Some(server_config(pair, ca)), When::Whole, Box::new(script))
+    }
+
+    /// Over TLS without client certificates; the script reads the content itself.
+    pub fn tls_streaming(
+        pair: &Pair,
+        script: impl Fn(&Request, &mut Conversation<'_>) -> Next + Send + Sync + 'static,
+    ) -> Upstream {
+        let config = server_config(pair, None);
+        Upstream::start(Some(config), When::Head, Box::new(script))
     }
 
     fn start(tls: Option<Arc<ServerConfig>>, when: When, script: Box<Script>) -> Upstream {
@@ -191,7 +189,14 @@ impl Upstream {
 
     #[track_caller]
     pub fn last(&self) -> Request {
-        self.requests().pop().expect("a request reached the upstream")
+        self.requests()
+            .pop()
+            .expect("a request reached the upstream")
+    }
+
+    /// Decrypted bytes of requests so far.
+    pub fn bytes_seen(&self) -> usize {
+        self.shared.bytes.load(Ordering::Acquire)
     }
 
     /// Not a byte of a request came.
@@ -212,6 +217,21 @@ impl Drop for Upstream {
         // Wakes the accepting thread, which then closes the port.
         let _ = TcpStream::connect(self.address);
     }
+}
+
+fn server_config(pair: &Pair, ca: Option<&Ca>) -> Arc<ServerConfig> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions");
+    let builder = match ca {
+        None => builder.with_no_client_auth(),
+        Some(ca) => builder.with_client_cert_verifier(Arc::new(Demands { ca: ca.der.clone() })),
+    };
+    let config = builder
+        .with_single_cert(pair.chain.clone(), pair.key())
+        .expect("the upstream's pair");
+    Arc::new(config)
 }
 
 fn serve(shared: &Shared, mut socket: TcpStream, number: usize) {

@@ -219,7 +219,10 @@ impl Fields {
     #[track_caller]
     pub fn get(&self, name: &str) -> Option<&str> {
         let all = self.all(name);
-        assert!(all.len() <= 1, "{name} stands there more than once: {all:?}");
+        assert!(
+            all.len() <= 1,
+            "{name} stands there more than once: {all:?}"
+        );
         all.first().copied()
     }
 }

@@ -40,7 +40,7 @@ fn pipelined_requests_are_answered_in_order() {
     let upstream = scripted();
     let gateway = Gateway::before(&upstream);
     let bytes = "GET /one HTTP/1.1\r\nHost: a\r\n\r\nPOST /two HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello\
-                 POST /three HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\nGET /none%00 HTTP/1.1\r\nHost: a\r\n\r\nGET /five HTTP/1.1\r\nHost: a\r\n\r\n";
+                 POST /three HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\nGET /four HTTP/1.1\r\nHost: a\r\n\r\nGET /five HTTP/1.1\r\nHost: a\r\n\r\n";
     for mut client in [
         Client::plain(gateway.http()),
         TlsClient::new().connect(gateway.https(), "a.test"),
@@ -59,7 +59,7 @@ fn pipelined_requests_are_answered_in_order() {
                 .rfind(|request| request.target == target);
             assert_eq!(seen.expect("it came").content, content.as_bytes());
         }
-        let _ = client.response();
+        client.response().assert_status(200);
         let last = client.response();
         assert!(last.text().contains(" /five "), "{}", last.text());
     }
@@ -85,8 +85,6 @@ fn responses_without_content_keep_the_connection() {
         let unchanged = client.get("a", "/304");
         assert_eq!(unchanged.status, 304);
         assert_eq!(unchanged.field("ETag"), Some("\"1\""));
-        client.send("HEAD /nothing%zz HTTP/1.1\r\nHost: a\r\n\r\n");
-        let _ = client.response_to("HEAD");
     }
     client.get("a", "/alive").assert_status(200);
 }
@@ -245,10 +243,12 @@ fn an_idle_connection_is_closed_in_silence() {
             .set("nginx_http_keepalive_timeout", "1s")
             .set("nginx_http_client_header_timeout", "1s")
             .start();
-    for mut client in [
-        Client::plain(gateway.http()),
-        TlsClient::new().connect(gateway.https(), "a.test"),
-    ] {
+    for over_tls in [false, true] {
+        let mut client = if over_tls {
+            TlsClient::new().connect(gateway.https(), "a.test")
+        } else {
+            Client::plain(gateway.http())
+        };
         client.get("a", "/x").assert_status(200);
         assert_eq!(client.assert_closed(), Ended::Clean);
     }

@@ -367,6 +367,14 @@ impl Gateway {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// Writes another value of a directive into the settings file.
+    pub fn set(&mut self, directive: &str, value: &str) {
+        self.prepared
+            .conf
+            .insert(directive.to_owned(), value.to_owned());
+        self.prepared.write_conf();
+    }
+
     /// Replaces a file of [`Setup::file`].
     pub fn write(&self, name: &str, text: &str) {
         self.prepared.folder.file(name, text);

@@ -90,6 +90,8 @@ fn client_ssl_without_files_shows_the_generated_pair() {
     for (directive, shown) in [("off", ""), ("on", "CN=localhost")] {
         let gateway = Setup::new(declarative.clone())
             .set("client_ssl", directive)
+            .set("ssl_cert", "")
+            .set("ssl_cert_key", "")
             .start();
         let text = gateway.get("a", "/s").assert_status(200).text();
         assert_eq!(

@@ -3,6 +3,7 @@
 use crate::support::entities::{ca_certificate, id, service_with};
 use crate::support::pki::CaShape;
 use crate::support::{Ca, Gateway, Leaf, Pair, Setup, Upstream, Value, json};
+use std::io::{Read, Write};
 
 const BODY: &str = "An invalid response was received from the upstream server";
 
@@ -373,17 +374,31 @@ fn trust_taken_away_by_a_reload_counts_for_the_next_request() {
 }
 
 #[test]
-fn a_plain_upstream_behind_https_is_502() {
-    let upstream = Upstream::echo();
-    let gateway = Setup::new(json!({"services": [{
-        "name": "s", "url": format!("https://127.0.0.1:{}", upstream.port()), "tls_verify": false, "retries": 0,
-        "routes": [{"name": "r", "paths": ["/"]}],
-    }]}))
+fn an_upstream_that_speaks_no_tls_is_502_and_a_mute_one_504() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let plain = listener.local_addr().expect("its address");
+    std::thread::spawn(move || {
+        // One connection; the next finds nobody.
+        if let Ok((mut socket, _)) = listener.accept() {
+            let _ = socket.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+            let _ = socket.read(&mut [0; 1024]);
+        }
+    });
+    // Waits for a request that is none.
+    let mute = Upstream::echo();
+    let to = |name: &str, port: u16| {
+        json!({
+            "name": name, "url": format!("https://127.0.0.1:{port}"), "tls_verify": false, "retries": 0,
+            "connect_timeout": 500, "routes": [{"name": name, "paths": [format!("/{name}")]}],
+        })
+    };
+    let gateway = Setup::new(json!({
+        "services": [to("plain", plain.port()), to("mute", mute.port())],
+    }))
     .start();
-    let (status, lines) = (
-        gateway.get("a", "/").status,
-        gateway.error_line(&["service s "]),
-    );
-    assert_eq!(status, 502, "{lines}");
-    assert!(upstream.requests().is_empty());
+    assert_eq!(gateway.get("a", "/plain").status, 502);
+    gateway.error_line(&["service plain "]);
+    assert_eq!(gateway.get("a", "/mute").status, 504);
+    gateway.error_line(&["service mute "]);
+    assert!(mute.requests().is_empty());
 }

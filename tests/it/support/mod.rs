@@ -17,7 +17,6 @@ pub use gateway::{Gateway, Setup};
 pub use pki::{Ca, Leaf, Pair};
 pub use serde_json::{Value, json};
 pub use upstream::Upstream;
-pub use wire::Response;
 
 /// Longest wait for anything that must happen: a loaded machine may be slow, a hang must not last.
 pub const PATIENCE: Duration = Duration::from_secs(30);

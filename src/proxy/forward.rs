@@ -567,11 +567,14 @@ impl Forward<'_> {
         let read_timeout = Duration::from_millis(self.service.read_timeout_ms);
         let send_timeout = self.core.options().send_timeout;
         let client_10 = self.head.version == Version::Http10;
-        loop {
+        let framing = loop {
             self.read_head(upstream, raw, response, read_timeout)
                 .await?;
+            // Interim responses too: one that claims content is read in two ways (RFC 9110 §8.6).
+            let framing = framing::response_framing(response, raw, self.head.method)
+                .map_err(|error| Fault::upstream(502, error.reason()))?;
             if !(100..200).contains(&response.status) || response.status == 101 {
-                break;
+                break framing;
             }
             framing::response_framing(response, raw, self.head.method)
                 .map_err(|error| Fault::upstream(502, error.reason()))?;
@@ -598,7 +601,7 @@ impl Forward<'_> {
                     .map_err(|error| Fault::Client(describe(error).1))?;
                 progress.interim.set(false);
             }
-        }
+        };
         {
             let mut exchange = exchange.borrow_mut();
             exchange.answered = Some(std::time::Instant::now());
@@ -611,12 +614,6 @@ impl Forward<'_> {
                 "the upstream switched to a protocol nobody asked for",
             ));
         }
-        let framing = if tunnel {
-            Framing::None
-        } else {
-            framing::response_framing(response, raw, self.head.method)
-                .map_err(|error| Fault::upstream(502, error.reason()))?
-        };
         let bodiless = self.head.method == Method::Head || response.status == 304;
         let emit = match framing {
             Framing::Chunked | Framing::UntilClose if !client_10 => Emit::Chunked,

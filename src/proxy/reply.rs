@@ -45,11 +45,15 @@ pub fn put_refusal(
     if !content_type.is_empty() {
         encode::field(&mut out, b"Content-Type", content_type.as_bytes());
     }
-    encode::field(
-        &mut out,
-        b"Connection",
-        if close { b"close" } else { b"keep-alive" },
-    );
+    // RFC 9110 §7.8: who sends Upgrade names it in Connection.
+    let upgrade = refusal.fields.iter().any(|(name, _)| *name == "Upgrade");
+    let connection: &[u8] = match (close, upgrade) {
+        (false, false) => b"keep-alive",
+        (false, true) => b"Upgrade",
+        (true, false) => b"close",
+        (true, true) => b"close, Upgrade",
+    };
+    encode::field(&mut out, b"Connection", connection);
     encode::field_number(&mut out, b"Content-Length", body.len() as u64);
     for (name, value) in &refusal.fields {
         encode::field(&mut out, name.as_bytes(), value);

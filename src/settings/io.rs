@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -127,13 +128,17 @@ fn read_settings(path: &Path) -> std::io::Result<String> {
 
 /// Where threads go under the CPU mask of this process.
 pub fn placement(settings: &Settings) -> Result<Placement, String> {
-    let mask: Vec<usize> = core_affinity::get_core_ids()
-        .unwrap_or_default()
-        .into_iter()
-        .map(|core| core.id)
-        .collect();
+    // The system tells the mask of the calling thread, and threads are pinned later: the first answer is the process's.
+    static MASK: OnceLock<Vec<usize>> = OnceLock::new();
+    let mask = MASK.get_or_init(|| {
+        core_affinity::get_core_ids()
+            .unwrap_or_default()
+            .into_iter()
+            .map(|core| core.id)
+            .collect()
+    });
     place(
-        &mask,
+        mask,
         settings.worker_processes,
         settings.cores.as_deref(),
         settings.control_core,

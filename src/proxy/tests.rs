@@ -38,6 +38,7 @@ impl Gateway {
         let options = declarative::Options {
             now_ms: 0,
             secrets: &|_| Err("no secrets".to_owned()),
+            plugins: None,
         };
         let loaded = match declarative::parse(&text, &options) {
             Ok(loaded) => loaded,
@@ -53,6 +54,8 @@ impl Gateway {
             verify_depth: 1,
             proxy_trust: None,
             fallback_trust: None,
+            fallback_verify_depth: 1,
+            path_handling_v1: false,
         };
         let tls = Tls {
             upstream_versions: Versions {
@@ -117,6 +120,7 @@ impl Gateway {
 fn settings() -> Options {
     let long = Duration::from_secs(10);
     Options {
+        error_templates: Default::default(),
         handshake_timeout: long,
         head_timeout: long,
         body_timeout: long,

@@ -237,6 +237,7 @@ mod tests {
         let options = Options {
             now_ms: i64::try_from(now()).unwrap() * 1000,
             secrets: &read,
+            plugins: None,
         };
         let loaded = parse(&declarative(&PORTS), &options).unwrap_or_else(|why| panic!("{why:?}"));
         let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();

@@ -405,7 +405,13 @@ fn a_response_longer_than_any_buffer_arrives_whole_through_a_slow_reader() {
 
 #[test]
 fn an_address_is_taken_from_what_trusted_proxies_wrote() {
-    let rows: [(&str, bool, &[&[u8]], Option<&str>); 7] = [
+    type Row = (
+        &'static str,
+        bool,
+        &'static [&'static [u8]],
+        Option<&'static str>,
+    );
+    let rows: [Row; 7] = [
         (
             "3.6 the last",
             false,

@@ -1,19 +1,19 @@
 //! The control thread: everything that waits. It never blocks: compiling and file reading run on blocking threads.
 
-use crate::cli::Start;
+use crate::http1::error_body::Templates;
 use crate::mailbox::{Answer, Down, Epochs, Inbox, Post, Up};
 use crate::options::Options;
-use crate::publish::{self, Configuration, Facts, Publisher};
+use crate::publish::{self, Configuration, Facts, Material, Publisher};
 use crate::resolve::{ResolveSettings, Resolver};
+use crate::settings::io::Invocation;
 use crate::settings::{Loaded, Settings};
-use crate::snapshot::Globals;
-use crate::snapshot::tls_glue::Tls;
 use crate::telemetry::access::Level;
 use crate::telemetry::log::{self, Logs};
 use crate::telemetry::metrics::{CoreMetrics, ProcessFacts};
 use crate::telemetry::process;
-use crate::telemetry::status::{self, StatusSource};
+use crate::telemetry::status::{self, StatusSource, StatusTls};
 use crate::tls::provider::Chosen;
+use crate::tls::server::ServerPolicy;
 use crate::tls::tickets::EpochSecret;
 use crate::{limits, settings};
 use std::io;
@@ -27,12 +27,16 @@ use tokio::sync::mpsc;
 
 /// What the control thread is made of.
 pub struct Control {
-    pub start: Start,
+    pub loaded: Loaded,
+    /// Loads the settings again.
+    pub invocation: Invocation,
     pub publisher: Publisher,
     pub post: Post,
     pub inbox: Inbox,
     pub epochs: Epochs,
-    pub status: Vec<std::net::TcpListener>,
+    /// Each with whether it has `ssl`.
+    pub status: Vec<(std::net::TcpListener, bool)>,
+    pub status_tls: Option<Arc<StatusTls>>,
     pub engine: &'static str,
     pub chosen: Arc<Chosen>,
     pub logs: Arc<Logs>,
@@ -44,9 +48,10 @@ pub struct Control {
 /// How settings are turned into what is published; the same on start and on reload.
 #[derive(Clone, Copy)]
 pub struct Reading {
-    pub options: fn(&Settings) -> Options,
+    pub options: fn(&Settings, Templates) -> Options,
     pub configuration: fn(&Settings) -> Result<Configuration, Vec<String>>,
-    pub globals: fn(&Settings, &Chosen) -> Result<Globals<Tls>, String>,
+    /// The last argument: generated pairs are kept in the prefix.
+    pub material: fn(&Settings, &Chosen, bool) -> Result<Material, String>,
     pub resolving: fn(&Settings) -> ResolveSettings,
     pub log_level: fn(&Settings) -> Level,
 }
@@ -82,12 +87,14 @@ struct Shared {
 
 async fn live(control: Control) -> Result<(), String> {
     let Control {
-        start,
+        loaded,
+        invocation,
         publisher,
         post,
         inbox,
         mut epochs,
         status,
+        status_tls,
         engine,
         chosen,
         logs,
@@ -111,7 +118,7 @@ async fn live(control: Control) -> Result<(), String> {
     });
     let mut signals =
         Signals::listen().map_err(|error| format!("cannot listen to signals: {error}"))?;
-    let resolver = resolver(&(reading.resolving)(&start.loaded.settings))?;
+    let resolver = resolver(&(reading.resolving)(&loaded.settings))?;
     let (events_sender, mut events) = mpsc::unbounded_channel();
     let names = Arc::new(Mutex::new(resolver));
     tokio::task::spawn_local(listen_to_cores(
@@ -136,34 +143,35 @@ async fn live(control: Control) -> Result<(), String> {
             }
         }
     }
-    for listener in status {
+    for (listener, ssl) in status {
         let listener = tokio::net::TcpListener::from_std(listener)
             .map_err(|error| format!("status_listen: {error}"))?;
-        tokio::task::spawn_local(status::serve(listener, shared.clone()));
+        let tls = status_tls.clone().filter(|_| ssl);
+        tokio::task::spawn_local(status::serve(listener, tls, shared.clone()));
     }
     log::error(Level::Notice, format_args!("{cores} cores are ready"));
 
     let mut reloading = Reloading {
-        start,
+        loaded,
+        invocation,
         publisher: Some(publisher),
         reading,
+        status_tls,
     };
-    let mut epoch = tokio::time::interval(
-        reloading
-            .start
-            .loaded
-            .settings
-            .ticket_epoch()
-            .max(Duration::from_secs(1)),
-    );
-    // A process that slept must not hand out several epochs at once: the last one's tickets would be void.
-    epoch.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    epoch.tick().await;
+    let mut epoch_length = reloading.loaded.settings.ticket_epoch();
+    let mut epoch = epochs_of(epoch_length);
     let mut watch = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
             what = signals.next() => match what {
-                Asked::Reload => reloading.reload(&shared, &names).await,
+                Asked::Reload => {
+                    reloading.reload(&shared, &names).await;
+                    let wanted = reloading.loaded.settings.ticket_epoch();
+                    if wanted != epoch_length {
+                        epoch_length = wanted;
+                        epoch = epochs_of(wanted);
+                    }
+                }
                 Asked::Reopen => shared.logs.reopen(),
                 Asked::Stop => break,
             },
@@ -186,9 +194,15 @@ async fn live(control: Control) -> Result<(), String> {
         &mut signals,
         &mut events,
         workers,
-        reloading.start.loaded.settings.drain_timeout,
+        reloading.loaded.settings.drain_timeout,
     )
     .await
+}
+
+/// Ticks when a ticket secret has served its time, the first time one such time from now.
+fn epochs_of(length: Duration) -> tokio::time::Interval {
+    let length = length.max(Duration::from_secs(1));
+    tokio::time::interval_at(tokio::time::Instant::now() + length, length)
 }
 
 /// Stops accepting, lets exchanges end, and gives up at the deadline or at a second signal.
@@ -300,9 +314,11 @@ fn resolver(settings: &ResolveSettings) -> Result<Arc<Resolver>, String> {
 /// A reload: the settings are read again, then certificate files and the configuration. Only when all of it is sound
 /// does anything change.
 struct Reloading {
-    start: Start,
+    loaded: Loaded,
+    invocation: Invocation,
     publisher: Option<Publisher>,
     reading: Reading,
+    status_tls: Option<Arc<StatusTls>>,
 }
 
 impl Reloading {
@@ -311,7 +327,7 @@ impl Reloading {
         let Some(mut publisher) = self.publisher.take() else {
             return;
         };
-        let invocation = self.start.invocation.clone();
+        let invocation = self.invocation.clone();
         let (reading, chosen) = (self.reading, shared.chosen.clone());
         let prepared = tokio::task::spawn_blocking(move || {
             let prepared = prepare(&mut publisher, &invocation, reading, &chosen);
@@ -326,7 +342,12 @@ impl Reloading {
             return;
         };
         match prepared {
-            Ok((loaded, snapshot)) => {
+            Ok(Prepared {
+                loaded,
+                snapshot,
+                options,
+                status,
+            }) => {
                 for warning in loaded
                     .warnings
                     .iter()
@@ -335,13 +356,12 @@ impl Reloading {
                 {
                     log::error(Level::Warn, warning);
                 }
-                for name in settings::restart_needed(&self.start.loaded, &loaded) {
+                for name in settings::restart_needed(&self.loaded, &loaded) {
                     log::error(
                         Level::Warn,
                         format_args!("{name} has changed and takes effect after a restart"),
                     );
                 }
-                let options = Arc::new((reading.options)(&loaded.settings));
                 for core in publish::broadcast(&shared.post, &snapshot, &options) {
                     log::error(
                         Level::Crit,
@@ -357,10 +377,13 @@ impl Reloading {
                         format_args!("dns: {error}; the old resolver serves on"),
                     ),
                 }
+                if let (Some(tls), Some(policy)) = (&self.status_tls, status) {
+                    tls.replace(policy);
+                }
                 shared.logs.set_level((reading.log_level)(&loaded.settings));
                 *shared.facts.lock().unwrap_or_else(PoisonError::into_inner) = publisher.facts();
                 shared.reloads_ok.fetch_add(1, Ordering::Relaxed);
-                self.start.loaded = loaded;
+                self.loaded = loaded;
                 log::error(
                     Level::Notice,
                     format_args!("configuration {} is live", snapshot.number),
@@ -381,27 +404,48 @@ impl Reloading {
     }
 }
 
-type Prepared = (Loaded, Arc<crate::snapshot::Snapshot>);
+/// A reload that nothing stands in the way of.
+struct Prepared {
+    loaded: Loaded,
+    snapshot: Arc<crate::snapshot::Snapshot>,
+    options: Arc<Options>,
+    status: Option<Arc<ServerPolicy>>,
+}
 
 fn prepare(
     publisher: &mut Publisher,
-    invocation: &settings::io::Invocation,
+    invocation: &Invocation,
     reading: Reading,
     chosen: &Chosen,
 ) -> Result<Prepared, Vec<String>> {
-    let loaded = invocation
-        .load()
-        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-    let globals = (reading.globals)(&loaded.settings, chosen)
-        .map_err(|errors| errors.lines().map(str::to_owned).collect::<Vec<_>>());
-    let configuration = (reading.configuration)(&loaded.settings);
-    match (globals, configuration) {
-        (Ok(globals), Ok(configuration)) => {
-            let snapshot = publisher.compile_with(globals, &configuration)?;
-            Ok((loaded, snapshot))
+    // The file is read even when a directive is refused: one reload tells all there is to mend.
+    let evaluated = invocation.evaluate();
+    let mut errors: Vec<String> = evaluated.errors.iter().map(ToString::to_string).collect();
+    let material =
+        (reading.material)(&evaluated.settings, chosen, errors.is_empty()).map_err(|problems| {
+            let lines = problems.lines().filter(|line| !evaluated.tells(line));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        });
+    let configuration = (reading.configuration)(&evaluated.settings);
+    match (material, configuration, evaluated.into_result()) {
+        (Ok(material), Ok(configuration), Ok(loaded)) => {
+            let Material {
+                globals,
+                certificates,
+                status,
+                templates,
+            } = material;
+            let snapshot = publisher.compile_with(globals, certificates, &configuration)?;
+            let options = Arc::new((reading.options)(&loaded.settings, templates));
+            Ok(Prepared {
+                loaded,
+                snapshot,
+                options,
+                status,
+            })
         }
-        (globals, configuration) => {
-            let mut errors = globals.err().unwrap_or_default();
+        (material, configuration, _) => {
+            errors.extend(material.err().unwrap_or_default());
             errors.extend(configuration.err().unwrap_or_default());
             Err(errors)
         }
@@ -458,6 +502,10 @@ impl StatusSource for Shared {
             reloads_ok: self.reloads_ok.load(Ordering::Relaxed),
             reloads_refused: self.reloads_refused.load(Ordering::Relaxed),
         }
+    }
+
+    fn log(&self) -> Option<log::LogHandle> {
+        Some(self.logs.handle())
     }
 
     fn ready(&self) -> Result<(), String> {

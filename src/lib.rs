@@ -27,4 +27,5 @@ pub mod publish;
 pub mod resolve;
 // ── front door ──
 pub mod cli;
+pub mod demo;
 pub mod gateway;

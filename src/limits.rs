@@ -190,6 +190,8 @@ pub const STATUS_HEAD_MS: u64 = 5_000;
 pub const STATUS_CONNECTION_MS: u64 = 60_000;
 /// How long a scrape waits for the cores (milliseconds).
 pub const STATUS_SCRAPE_MS: u64 = 5_000;
+/// Ciphertext that may wait for a slow reader of the status listener before more is encrypted (bytes).
+pub const STATUS_TLS_OUT_MAX: usize = 64 * 1024;
 const _: () =
     assert!(STATUS_HEAD_MS < STATUS_CONNECTION_MS && STATUS_SCRAPE_MS < STATUS_CONNECTION_MS);
 
@@ -258,6 +260,16 @@ pub const DECLARATIVE_ANCHOR_SIZE_MAX: usize = 512 * 1024;
 pub const DECLARATIVE_ALIAS_NODES_MAX: usize = 250_000;
 const _: () = assert!(DECLARATIVE_ALIASES_MAX * DECLARATIVE_ANCHOR_SIZE_MAX <= 2 << 30);
 
+// ── demo ──
+
+/// One message between the demo's own client, gateway and upstream (bytes).
+pub const DEMO_MESSAGE_SIZE_MAX: usize = 256 * 1024;
+/// Field lines of such a message: what the gateway lets through, and what it adds.
+pub const DEMO_FIELD_COUNT_MAX: usize = 128;
+/// Connections of the demo's upstream, a thread each; more are closed when accepted.
+pub const DEMO_UPSTREAM_CONNECTIONS_MAX: usize = 64;
+/// Lines of a log shown when the demo fails.
+pub const DEMO_LOG_LINES_SHOWN_MAX: usize = 20;
 // ── workers ──
 /// Time the engine's first operation may take at start (ms).
 pub const SELF_TEST_MS: u64 = 2000;
@@ -273,3 +285,7 @@ pub const ACCEPT_QUIET_MS: u64 = 5;
 pub const ACCEPT_LAST_MS: u64 = 100;
 /// How long a request waits for the addresses of a name (ms): the look-up's own deadline and the way there and back.
 pub const NAME_WAIT_MS: u64 = RESOLVE_DEADLINE_MS + 2000;
+
+// ── error bodies ──
+/// Bytes of an `error_template_*` file: it is sent with every error of its format.
+pub const ERROR_TEMPLATE_SIZE_MAX: u64 = 64 * 1024;

@@ -1,7 +1,7 @@
 //! The front door.
 
 use sallyport::cli::{self, Hooks};
-use sallyport::gateway;
+use sallyport::{demo, gateway};
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -12,11 +12,7 @@ fn main() -> ExitCode {
     gateway::install_crypto();
     cli::run(&Hooks {
         start: gateway::start,
-        demo,
+        demo: demo::run,
         check_file: gateway::check_file,
     })
-}
-
-fn demo(_: cli::Demo) -> ExitCode {
-    ExitCode::FAILURE
 }

@@ -1,6 +1,6 @@
 //! What the data plane needs of the settings, in the form it uses: fixed from start to stop.
 
-use crate::http1::error_body::Format;
+use crate::http1::error_body::{Format, Templates};
 use crate::settings::Cidr;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -36,6 +36,7 @@ pub struct Options {
     pub upstream_request_id: bool,
     pub allow_debug_header: bool,
     pub error_default_format: Format,
+    pub error_templates: Templates,
     // Upstream pool.
     pub pool_size: usize,
     pub pool_requests_max: u64,

@@ -1,6 +1,7 @@
 //! From a checked configuration to every core: compile, broadcast, and remember what to say about it.
 
 use crate::entity::{Config, Kind, rows};
+use crate::http1::error_body::Templates;
 use crate::limits;
 use crate::mailbox::{Down, Post};
 use crate::options::Options;
@@ -8,6 +9,7 @@ use crate::snapshot::tls_glue::{self, Tls};
 use crate::snapshot::{Globals, Snapshot};
 use crate::telemetry::metrics::CertificateExpiry;
 use crate::tls::identity::Identity;
+use crate::tls::server::ServerPolicy;
 use crate::tls::upstream::Versions;
 use std::sync::Arc;
 
@@ -17,10 +19,21 @@ pub struct Configuration {
     pub warnings: Vec<String>,
 }
 
+/// All that settings name, loaded.
+pub struct Material {
+    pub globals: Globals<Tls>,
+    /// Certificates that settings name, for the metric of their expiry.
+    pub certificates: Vec<CertificateExpiry>,
+    /// What status listeners with `ssl` show; `None` where none has it.
+    pub status: Option<Arc<ServerPolicy>>,
+    pub templates: Templates,
+}
+
 /// Compiles configurations, each with what the one before it left unchanged. It may take seconds: it belongs on a thread
 /// that may block.
 pub struct Publisher {
     globals: Globals<Tls>,
+    own_certificates: Vec<CertificateExpiry>,
     tls: Tls,
     current: Option<Arc<Snapshot>>,
     warnings: Vec<String>,
@@ -41,9 +54,10 @@ pub struct Facts {
 }
 
 impl Publisher {
-    pub fn new(globals: Globals<Tls>) -> Self {
+    pub fn new(globals: Globals<Tls>, own_certificates: Vec<CertificateExpiry>) -> Self {
         Publisher {
             globals,
+            own_certificates,
             tls: Tls {
                 upstream_versions: Versions {
                     tls12: true,
@@ -64,12 +78,14 @@ impl Publisher {
     pub fn compile_with(
         &mut self,
         globals: Globals<Tls>,
+        own_certificates: Vec<CertificateExpiry>,
         configuration: &Configuration,
     ) -> Result<Arc<Snapshot>, Vec<String>> {
-        let before = std::mem::replace(&mut self.globals, globals);
+        let globals = std::mem::replace(&mut self.globals, globals);
+        let own_certificates = std::mem::replace(&mut self.own_certificates, own_certificates);
         let compiled = self.compile(configuration);
         if compiled.is_err() {
-            self.globals = before;
+            (self.globals, self.own_certificates) = (globals, own_certificates);
         }
         compiled
     }
@@ -92,7 +108,7 @@ impl Publisher {
         self.warnings = configuration.warnings.clone();
         self.warnings
             .extend(warnings.iter().map(ToString::to_string));
-        self.facts = facts(config, number);
+        self.facts = facts(config, &self.own_certificates, number);
         let snapshot = Arc::new(snapshot);
         self.current = Some(snapshot.clone());
         Ok(snapshot)
@@ -117,7 +133,7 @@ pub fn broadcast(post: &Post, snapshot: &Arc<Snapshot>, options: &Arc<Options>) 
     })
 }
 
-fn facts(config: &Config, number: u64) -> Facts {
+fn facts(config: &Config, own_certificates: &[CertificateExpiry], number: u64) -> Facts {
     let empty = config
         .tables
         .values()
@@ -134,7 +150,7 @@ fn facts(config: &Config, number: u64) -> Facts {
             .map(|byte| format!("{byte:02x}"))
             .collect()
     };
-    let mut certificates = Vec::new();
+    let mut certificates = own_certificates.to_vec();
     for row in config
         .rows::<rows::Certificate>(Kind::Certificates)
         .flatten()
@@ -161,10 +177,15 @@ fn facts(config: &Config, number: u64) -> Facts {
 
 fn expiry(kind: &'static str, id: uuid::Uuid, pem: &str) -> Option<CertificateExpiry> {
     let certificates = crate::entity::pem::certificates(pem).ok()?;
-    let identity = Identity::parse(certificates.first()?).ok()?;
+    expiry_of(kind, id.to_string(), certificates.first()?)
+}
+
+/// `None`: not a certificate that can be read. `id`: an entity's, or the directive that names it.
+pub fn expiry_of(kind: &'static str, id: String, der: &[u8]) -> Option<CertificateExpiry> {
+    let identity = Identity::parse(der).ok()?;
     Some(CertificateExpiry {
         kind,
-        id: id.to_string(),
+        id,
         name: identity.subject_dn.to_string(),
         not_after: i64::try_from(identity.facts.not_after).unwrap_or(i64::MAX),
     })

@@ -15,7 +15,11 @@ pub(super) fn check(
 ) -> ExitCode {
     let evaluated = invocation.evaluate();
     // The declarative file is checked even when a directive is refused: one run shows all.
-    let Checked { warnings, errors } = (hooks.check_file)(&evaluated.settings);
+    let Checked {
+        warnings,
+        mut errors,
+    } = (hooks.check_file)(&evaluated.settings);
+    errors.retain(|error| !evaluated.tells(error));
     console.warnings(&evaluated.warnings);
     warnings.iter().for_each(|warning| console.warning(warning));
     console.errors(&evaluated.errors);

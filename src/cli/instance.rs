@@ -5,7 +5,9 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
@@ -64,11 +66,18 @@ impl Instance {
             ("logs", 0o755),
             ("ssl", 0o700),
         ] {
-            let path = self.prefix.join(folder);
+            let path = match folder {
+                "" => self.prefix.clone(),
+                folder => self.prefix.join(folder),
+            };
             DirBuilder::new()
                 .recursive(true)
                 .mode(mode)
                 .create(&path)
+                .and_then(|()| match folder {
+                    "ssl" => close_to_others(&path),
+                    _ => Ok(()),
+                })
                 .map_err(|why| at(&path, why))?;
         }
         let path = self.pid_path();
@@ -309,6 +318,15 @@ fn drain_timeout(instance: &Instance) -> Duration {
         })
         .map_or_else(Settings::default, |loaded| loaded.settings);
     settings.drain_timeout
+}
+
+/// A folder of keys that an installation or a copy left open.
+fn close_to_others(folder: &Path) -> io::Result<()> {
+    let permissions = fs::metadata(folder)?.permissions();
+    if permissions.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
 }
 
 /// Readable by its owner only, in place at once or not at all.

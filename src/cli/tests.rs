@@ -197,6 +197,36 @@ fn start_holds_the_prefix_while_the_engine_runs() {
 }
 
 #[test]
+fn a_prefix_that_cannot_be_used_is_an_error_that_names_it() {
+    let folder = Folder::new();
+    // Below a file: no one may write there, not even root.
+    let prefix = format!("{}/x", folder.file("file", ""));
+    let (code, _, err) = sallyport(&["start", "-c", "/dev/null", "-p", &prefix]);
+    assert!(is(code, 1));
+    let expected = format!("error: prefix: {prefix}: Not a directory");
+    assert!(err.contains(&expected), "{err}");
+    assert!(
+        err.contains("another folder can be chosen with -p"),
+        "{err}"
+    );
+}
+
+#[test]
+fn the_folder_of_keys_is_closed_to_others() {
+    let folder = Folder::new();
+    let ssl = folder.0.join("ssl");
+    let mode = || fs::metadata(&ssl).expect("a folder").permissions().mode() & 0o777;
+    for open in [false, true] {
+        if open {
+            fs::set_permissions(&ssl, fs::Permissions::from_mode(0o755)).expect("set");
+        }
+        let (code, _, err) = sallyport(&["start", "-c", "/dev/null", "-p", folder.path()]);
+        assert!(is(code, 42), "{err}");
+        assert_eq!(mode(), 0o700);
+    }
+}
+
+#[test]
 fn start_is_refused_where_a_gateway_runs_already() {
     let folder = Folder::new();
     let mut child = held(&folder, "exec sleep 60");

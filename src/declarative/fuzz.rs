@@ -20,6 +20,7 @@ pub fn check_fuzz(bytes: &[u8]) -> bool {
     let options = Options {
         now_ms: 1_767_225_600_000,
         secrets: &no_secrets,
+        plugins: None,
     };
     let first = parse(text, &options);
     let second = parse(text, &options);

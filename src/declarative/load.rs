@@ -73,6 +73,7 @@ impl Loader {
             now_ms: options.now_ms,
             find: &|_, _| None,
             yaml: self.walked.yaml,
+            plugins: options.plugins,
         };
         let checked = parallel(inputs, |(item, input)| {
             (item, validate::insert(kind, input, &ctx))

@@ -31,6 +31,8 @@ pub struct Options<'a> {
     pub now_ms: i64,
     /// Reads what `{file: …}` and `{vault://env/…}` point to. An error is the reason, without the value.
     pub secrets: &'a (dyn Fn(Secret<'_>) -> Result<String, String> + Sync),
+    /// Plugins that may be configured (directive `plugins`); `None`: every one there is.
+    pub plugins: Option<&'a [String]>,
 }
 
 #[derive(Debug)]

@@ -24,6 +24,7 @@ fn read_at(text: &str, now_ms: i64) -> Result<Loaded, Failure> {
         &Options {
             now_ms,
             secrets: &secrets,
+            plugins: None,
         },
     )
 }
@@ -755,5 +756,58 @@ fn a_hundred_thousand_certificates_are_read() {
             "{:?}",
             status.lines().find(|line| line.starts_with("VmHWM"))
         );
+    }
+}
+
+#[test]
+fn a_plugin_outside_the_directive_plugins_is_refused_in_kongs_words() {
+    let text = file(json!({"plugins": [
+        {"name": "acl", "config": {"allow": ["gold"]}},
+        {"name": "request-termination"},
+    ]}));
+    let named = ["acl".to_owned()];
+    let read = |plugins| {
+        let options = Options {
+            now_ms: NOW_MS,
+            secrets: &secrets,
+            plugins,
+        };
+        parse(&text, &options)
+            .map(|_| ())
+            .map_err(|failure| failure.lines().to_vec())
+    };
+    assert_eq!(read(None), Ok(()));
+    let lines = read(Some(&named[..])).expect_err("refused");
+    // KONG.md §1.10
+    let expected =
+        "plugin 'request-termination' not enabled; add it to the 'plugins' configuration property";
+    assert!(
+        lines.len() == 1 && lines[0].ends_with(expected),
+        "{lines:?}"
+    );
+    assert_eq!(read(Some(&[])).expect_err("refused").len(), 2);
+}
+
+#[test]
+fn no_part_of_a_key_is_in_an_error() {
+    // A key cut short, a key in the place of a certificate, and a key in a field that is none.
+    let body = LEAF_KEY.lines().nth(1).expect("base64").to_owned();
+    let cut: String = LEAF_KEY.chars().take(LEAF_KEY.len() / 2).collect();
+    let texts = [
+        json!({"certificates": [{"cert": LEAF, "key": cut}]}),
+        json!({"certificates": [{"cert": LEAF_KEY, "key": LEAF}]}),
+        json!({"certificates": [{"cert": LEAF, "key": body}]}),
+        json!({"ca_certificates": [{"cert": LEAF_KEY}]}),
+        json!({"certificates": [{"cert": LEAF, "key": [LEAF_KEY]}]}),
+        json!({"certificates": [{"cert": LEAF, "key": LEAF_KEY, "key_alt": LEAF_KEY}]}),
+    ];
+    for content in texts {
+        let failure = match read_at(&file(content.clone()), NOW_MS) {
+            Err(failure) => failure,
+            Ok(_) => panic!("accepted: {content}"),
+        };
+        for line in failure.lines() {
+            assert!(!line.contains(&body[..16]), "{line}");
+        }
     }
 }

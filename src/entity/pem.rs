@@ -1,5 +1,6 @@
 //! PEM, X.509 and private keys, as far as checking entities needs them. Reasons are plain text without
 //! any part of a key.
+use crate::tls::identity::{Written, WrittenKey};
 use aws_lc_rs::rsa::KeyPair as RsaKeyPair;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P521_SHA512_ASN1_SIGNING,
@@ -8,9 +9,6 @@ use aws_lc_rs::signature::{
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::fmt::Write;
-use x509_parser::certificate::X509Certificate;
-use x509_parser::prelude::FromDer;
-use x509_parser::public_key::PublicKey as X509PublicKey;
 
 /// What decides whether a key belongs to a certificate, and whether two certificates differ in type.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -66,46 +64,28 @@ pub fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
 }
 
 pub fn facts(der: &[u8]) -> Result<Facts, String> {
-    let (rest, certificate) =
-        X509Certificate::from_der(der).map_err(|error| format!("invalid certificate: {error}"))?;
-    if !rest.is_empty() {
-        return Err("invalid certificate: bytes follow the certificate".into());
-    }
-    let key = certificate.public_key();
-    let (algorithm, rsa_bits) = match key.parsed() {
-        Ok(X509PublicKey::RSA(rsa)) => (Algorithm::Rsa, rsa.key_size()),
-        Ok(X509PublicKey::EC(_)) => (Algorithm::Ec, 0),
-        _ if key.algorithm.algorithm.to_id_string() == ED25519 => (Algorithm::Ed25519, 0),
-        _ => (Algorithm::Other, 0),
+    let written = Written::parse(der).map_err(|error| format!("invalid certificate: {error}"))?;
+    let (algorithm, rsa_bits) = match written.key {
+        WrittenKey::Rsa { bits } => (Algorithm::Rsa, bits),
+        WrittenKey::Ec => (Algorithm::Ec, 0),
+        WrittenKey::Ed25519 => (Algorithm::Ed25519, 0),
+        WrittenKey::Other => (Algorithm::Other, 0),
     };
     Ok(Facts {
         public_key: PublicKey {
             algorithm,
-            bytes: key.subject_public_key.data.to_vec(),
+            bytes: written.key_bytes,
         },
         rsa_bits,
-        not_before: certificate.validity().not_before.timestamp(),
-        not_after: certificate.validity().not_after.timestamp(),
-        is_ca: certificate.is_ca(),
-        subject: certificate.subject().as_raw().to_vec(),
-        issuer: certificate.issuer().as_raw().to_vec(),
-        subject_text: certificate.subject().to_string(),
-        weak_signature: weak_signature(&certificate.signature_algorithm.algorithm.to_id_string()),
+        not_before: written.not_before,
+        not_after: written.not_after,
+        is_ca: written.is_ca,
+        subject: written.subject,
+        issuer: written.issuer,
+        subject_text: written.subject_text,
+        weak_signature: written.weak_signature,
     })
 }
-
-/// RFC 3279 §2.2.
-fn weak_signature(oid: &str) -> Option<&'static str> {
-    match oid {
-        "1.2.840.113549.1.1.4" => Some("md5WithRSAEncryption"),
-        "1.2.840.113549.1.1.5" => Some("sha1WithRSAEncryption"),
-        "1.2.840.10045.4.1" => Some("ecdsa-with-SHA1"),
-        _ => None,
-    }
-}
-
-/// id-Ed25519 (RFC 8410).
-const ED25519: &str = "1.3.101.112";
 
 /// The public half of the first private key of the text (PKCS#8, PKCS#1 or SEC1).
 pub fn public_of_key(pem: &str) -> Result<PublicKey, String> {

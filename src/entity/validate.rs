@@ -18,6 +18,15 @@ pub struct Context<'a> {
     pub find: &'a (dyn Fn(Kind, &str) -> Option<Uuid> + Sync),
     /// The input was YAML: `yes`, `no`, `on` and `off` are booleans where the schema wants one.
     pub yaml: bool,
+    /// Plugins that may be configured (directive `plugins`); `None`: every one there is.
+    pub plugins: Option<&'a [String]>,
+}
+
+impl Context<'_> {
+    fn enables(&self, plugin: &str) -> bool {
+        self.plugins
+            .is_none_or(|names| names.iter().any(|name| name == plugin))
+    }
 }
 
 /// Checks the input of POST, PUT or a declarative file and completes it: ids, timestamps, defaults, nulls.
@@ -80,8 +89,9 @@ fn run(
     }
     let name = input.get("name").and_then(Value::as_str).map(str::to_owned);
     let plugin = (schema.kind == Kind::Plugins)
-        .then(|| name.as_deref().and_then(plugin_schemas::find))
-        .flatten();
+        .then(|| name.as_deref().filter(|name| ctx.enables(name)))
+        .flatten()
+        .and_then(plugin_schemas::find);
     if schema.kind == Kind::Plugins && plugin.is_none() {
         // Without its table nothing can be said of a plugin's configuration.
         input.shift_remove("config");

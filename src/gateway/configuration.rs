@@ -48,6 +48,7 @@ pub fn read(settings: &Settings) -> Result<Configuration, Vec<String>> {
         &Options {
             now_ms,
             secrets: &secrets,
+            plugins: Some(&settings.plugins),
         },
     ) {
         Ok(loaded) => Ok(Configuration {
@@ -70,11 +71,11 @@ pub fn read(settings: &Settings) -> Result<Configuration, Vec<String>> {
 pub fn check_file(settings: &Settings) -> Checked {
     let mut checked = Checked::default();
     let chosen = provider::choose(convert::provider_mode(settings));
-    let globals = material::globals_without_writing(settings, &chosen);
+    let material = material::load(settings, &chosen, false);
     match read(settings) {
-        Ok(configuration) => match globals {
-            Ok(globals) => {
-                let mut publisher = Publisher::new(globals);
+        Ok(configuration) => match material {
+            Ok(material) => {
+                let mut publisher = Publisher::new(material.globals, material.certificates);
                 if let Err(problems) = publisher.compile(&configuration) {
                     checked.errors.extend(problems);
                 }
@@ -87,7 +88,7 @@ pub fn check_file(settings: &Settings) -> Checked {
         },
         Err(errors) => {
             checked.errors.extend(errors);
-            if let Err(problem) = globals {
+            if let Err(problem) = material {
                 checked.errors.extend(problem.lines().map(str::to_owned));
             }
         }

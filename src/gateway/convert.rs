@@ -1,6 +1,6 @@
 //! Settings in the forms that the data plane and the control side use. No file is read here.
 
-use crate::http1::error_body::Format;
+use crate::http1::error_body::{Format, Templates};
 use crate::limits;
 use crate::options::{Options, RealIp, ResponseFields};
 use crate::resolve::{HostsFile, Order, ResolveSettings};
@@ -16,7 +16,7 @@ use std::time::Duration;
 /// nginx's own backlog where a listener names none.
 const BACKLOG: i32 = 511;
 
-pub fn options(settings: &Settings) -> Options {
+pub fn options(settings: &Settings, templates: Templates) -> Options {
     let headers = &settings.headers;
     Options {
         handshake_timeout: settings.ssl_handshake_timeout,
@@ -75,6 +75,7 @@ pub fn options(settings: &Settings) -> Options {
             settings::ErrorType::Xml => Format::Xml,
             settings::ErrorType::Html => Format::Html,
         },
+        error_templates: templates,
         pool_size: settings.upstream_keepalive_pool_size as usize,
         pool_requests_max: match settings.upstream_keepalive_max_requests {
             0 => u64::MAX,

@@ -1,53 +1,33 @@
 //! Certificates, keys and trust that settings name: read from their files, generated where none is named.
 
 use super::convert;
+use crate::http1::error_body::{Template, Templates};
 use crate::limits;
-use crate::settings::{PemSource, Settings, TrustSource};
+use crate::publish::{Material, expiry_of};
+use crate::settings::io::read_bounded;
+use crate::settings::{PemSource, RouterFlavor, Settings, TrustSource};
 use crate::snapshot::Globals;
-use crate::snapshot::tls_glue::Tls;
+use crate::telemetry::metrics::CertificateExpiry;
 use crate::tls::keys::{KeyClass, KeyPair, generate_default};
-use crate::tls::provider::Chosen;
+use crate::tls::provider::{Chosen, ProviderError};
+use crate::tls::server::{RequestMap, ServerPolicy, ServerSettings};
+use crate::tls::sni::SniTable;
 use crate::tls::trust::Roots;
 use crate::tls::upstream::ClientPair;
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// All that `kong.conf` says about TLS, loaded; the default pair is generated in the prefix when none is set.
+/// All that settings name, loaded; default pairs are generated when none is set, and with `write` kept in the prefix.
 ///
 /// # Errors
 /// One line per directive that names something unusable.
-pub fn globals(settings: &Settings, chosen: &Chosen) -> Result<Globals<Tls>, String> {
-    load(settings, chosen, true)
-}
-
-/// The same without leaving generated pairs behind: for `check`.
-pub fn globals_without_writing(
-    settings: &Settings,
-    chosen: &Chosen,
-) -> Result<Globals<Tls>, String> {
-    load(settings, chosen, false)
-}
-
-fn load(settings: &Settings, chosen: &Chosen, write: bool) -> Result<Globals<Tls>, String> {
+pub fn load(settings: &Settings, chosen: &Chosen, write: bool) -> Result<Material, String> {
     let mut problems = Vec::new();
-    let mut default_pairs = Vec::new();
-    for (certificate, key) in settings.ssl_pairs() {
-        collect(
-            pair("ssl_cert", certificate, "ssl_cert_key", key),
-            &mut default_pairs,
-            &mut problems,
-        );
-    }
-    if settings.ssl_cert.is_empty() {
-        match generated(&settings.prefix, write) {
-            Ok(pairs) => default_pairs = pairs,
-            Err(problem) => problems.push(problem),
-        }
-    }
+    let default_pairs = pairs(settings, Listener::Proxy, write, &mut problems);
     let mut client_pairs = Vec::new();
     if settings.client_ssl {
         match (&settings.client_ssl_cert, &settings.client_ssl_cert_key) {
@@ -65,6 +45,11 @@ fn load(settings: &Settings, chosen: &Chosen, write: bool) -> Result<Globals<Tls
             ),
         }
     }
+    let with_status_tls = settings.status_listen.iter().any(|listen| listen.ssl);
+    let status_pairs = match with_status_tls {
+        true => pairs(settings, Listener::Status, write, &mut problems),
+        false => Vec::new(),
+    };
     let mut proxy_trust = Vec::new();
     if let Some(path) = &settings.proxy_ssl_trusted_certificate {
         let source = PemSource::Path(path.clone());
@@ -80,21 +65,126 @@ fn load(settings: &Settings, chosen: &Chosen, write: bool) -> Result<Globals<Tls
         &mut fallback_trust,
         &mut problems,
     );
+    let templates = templates(settings, &mut problems);
+    let server = convert::server_settings(settings, chosen);
+    let mut status = None;
+    if with_status_tls {
+        match status_policy(&server, status_pairs.clone()) {
+            Ok(policy) => status = Some(Arc::new(policy)),
+            Err(error) => problems.push(format!("status_listen: {error}")),
+        }
+    }
     if !problems.is_empty() {
         return Err(problems.join("\n"));
     }
-    Ok(Globals {
-        default_pairs,
-        server: Arc::new(convert::server_settings(settings, chosen)),
-        client_pair: client_pairs
-            .pop()
-            .map(|pair| Arc::new(ClientPair::shared(pair))),
-        proxy_ssl_verify: settings.proxy_ssl_verify,
-        tls_certificate_verify: settings.tls_certificate_verify,
-        verify_depth: settings.proxy_ssl_verify_depth,
-        proxy_trust: proxy_trust.pop(),
-        fallback_trust: fallback_trust.pop(),
+    let mut certificates = expiries("default", "ssl_cert", &default_pairs);
+    certificates.extend(expiries("status", "status_ssl_cert", &status_pairs));
+    certificates.extend(expiries("client", "client_ssl_cert", &client_pairs));
+    Ok(Material {
+        globals: Globals {
+            default_pairs,
+            server: Arc::new(server),
+            client_pair: client_pairs
+                .pop()
+                .map(|pair| Arc::new(ClientPair::shared(pair))),
+            proxy_ssl_verify: settings.proxy_ssl_verify,
+            tls_certificate_verify: settings.tls_certificate_verify,
+            verify_depth: settings.proxy_ssl_verify_depth,
+            fallback_verify_depth: settings.lua_ssl_verify_depth,
+            proxy_trust: proxy_trust.pop(),
+            fallback_trust: fallback_trust.pop(),
+            path_handling_v1: settings.router_flavor == RouterFlavor::Traditional,
+        },
+        certificates,
+        status,
+        templates,
     })
+}
+
+#[derive(Clone, Copy)]
+enum Listener {
+    Proxy,
+    Status,
+}
+
+/// The pairs a listener shows by default: those of its directives, else generated ones.
+fn pairs(
+    settings: &Settings,
+    listener: Listener,
+    write: bool,
+    problems: &mut Vec<String>,
+) -> Vec<Arc<KeyPair>> {
+    let (cert_name, key_name, prefix) = match listener {
+        Listener::Proxy => ("ssl_cert", "ssl_cert_key", ""),
+        Listener::Status => ("status_ssl_cert", "status_ssl_cert_key", "status-"),
+    };
+    let given: Vec<_> = match listener {
+        Listener::Proxy => settings.ssl_pairs().collect(),
+        Listener::Status => settings.status_ssl_pairs().collect(),
+    };
+    let mut loaded = Vec::new();
+    for (certificate, key) in &given {
+        let pair = pair(cert_name, certificate, key_name, key);
+        collect(pair, &mut loaded, problems);
+    }
+    if given.is_empty() {
+        match generated(&settings.prefix, prefix, write) {
+            Ok(generated) => loaded = generated,
+            Err(problem) => problems.push(format!("{cert_name}: {problem}")),
+        }
+    }
+    loaded
+}
+
+/// As the proxy's, but for tickets: a probe does not resume.
+fn status_policy(
+    server: &ServerSettings,
+    pairs: Vec<Arc<KeyPair>>,
+) -> Result<ServerPolicy, ProviderError> {
+    let settings = ServerSettings {
+        session_tickets: false,
+        ..server.clone()
+    };
+    ServerPolicy::new(
+        &settings,
+        pairs,
+        SniTable::default(),
+        RequestMap::default(),
+        false,
+    )
+}
+
+fn expiries(kind: &'static str, directive: &str, pairs: &[Arc<KeyPair>]) -> Vec<CertificateExpiry> {
+    let named = |pair: &Arc<KeyPair>| {
+        let id = format!("{directive} ({})", pair.algorithm().name());
+        expiry_of(kind, id, &pair.leaf().ok()?)
+    };
+    pairs.iter().filter_map(named).collect()
+}
+
+fn templates(settings: &Settings, problems: &mut Vec<String>) -> Templates {
+    let mut read = |directive: &str, path: &Option<PathBuf>| {
+        let path = path.as_ref()?;
+        match template(path) {
+            Ok(template) => Some(Arc::new(template)),
+            Err(reason) => {
+                problems.push(format!("{directive}: {}: {reason}", path.display()));
+                None
+            }
+        }
+    };
+    Templates {
+        json: read("error_template_json", &settings.error_template_json),
+        plain: read("error_template_plain", &settings.error_template_plain),
+        html: read("error_template_html", &settings.error_template_html),
+        xml: read("error_template_xml", &settings.error_template_xml),
+    }
+}
+
+fn template(path: &Path) -> Result<Template, String> {
+    let bytes = read_bounded(path, limits::ERROR_TEMPLATE_SIZE_MAX).map_err(|e| e.to_string())?;
+    let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
+    Template::parse(&text).map_err(|error| error.to_string())
 }
 
 fn collect<T>(loaded: Result<T, String>, into: &mut Vec<Arc<T>>, problems: &mut Vec<String>) {
@@ -198,23 +288,29 @@ fn fallback(sources: &[TrustSource]) -> Result<Roots, String> {
     trust(name, &chosen)
 }
 
-/// The default pairs of KONG.md §4.2, kept in the prefix and used again by later starts.
-fn generated(prefix: &Path, write: bool) -> Result<Vec<Arc<KeyPair>>, String> {
+/// The default pairs of KONG.md §4.2, kept in the prefix and used again by later starts. `set` begins their files' names.
+fn generated(prefix: &Path, set: &str, write: bool) -> Result<Vec<Arc<KeyPair>>, String> {
     let folder = prefix.join("ssl");
     let mut pairs = Vec::new();
     for (class, name) in [
         (KeyClass::Ecdsa, "kong-default-ecdsa"),
         (KeyClass::Rsa, "kong-default"),
     ] {
-        let cert_path = folder.join(format!("{name}.crt"));
-        let key_path = folder.join(format!("{name}.key"));
+        let cert_path = folder.join(format!("{set}{name}.crt"));
+        let key_path = folder.join(format!("{set}{name}.key"));
         let read = |path: &Path| {
-            fs::read_to_string(path)
+            read_bounded(path, limits::PEM_FILE_SIZE_MAX)
                 .ok()
-                .filter(|text| text.len() <= limits::PEM_FILE_SIZE_MAX as usize)
+                .and_then(|bytes| String::from_utf8(bytes).ok())
         };
         let (cert_pem, key_pem) = match (read(&cert_path), read(&key_path)) {
-            (Some(certificate), Some(key)) => (certificate, key),
+            (Some(certificate), Some(key)) => {
+                if write {
+                    close_to_others(&key_path)
+                        .map_err(|error| format!("{}: {error}", key_path.display()))?;
+                }
+                (certificate, key)
+            }
             _ => {
                 let now = SystemTime::now()
                     .duration_since(UNIX_EPOCH)
@@ -222,12 +318,15 @@ fn generated(prefix: &Path, write: bool) -> Result<Vec<Arc<KeyPair>>, String> {
                 let (certificate, key) =
                     generate_default(class, now).map_err(|error| error.to_string())?;
                 if write {
-                    let kept = fs::create_dir_all(&folder)
+                    let kept = fs::DirBuilder::new()
+                        .recursive(true)
+                        .mode(0o700)
+                        .create(&folder)
                         .and_then(|()| keep(&key_path, &key, 0o600))
                         .and_then(|()| keep(&cert_path, &certificate, 0o644));
                     kept.map_err(|error| {
                         format!(
-                            "ssl_cert: cannot keep the generated pair in {}: {error}",
+                            "cannot keep the generated pair in {}: {error}",
                             folder.display()
                         )
                     })?;
@@ -244,6 +343,15 @@ fn generated(prefix: &Path, write: bool) -> Result<Vec<Arc<KeyPair>>, String> {
     Ok(pairs)
 }
 
+/// A key that a copy or a backup left readable to others is made ours again.
+fn close_to_others(path: &Path) -> io::Result<()> {
+    let permissions = fs::metadata(path)?.permissions();
+    if permissions.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+}
+
 /// Writes beside and renames: a half-written key is never found by a later start.
 fn keep(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let beside = path.with_extension("new");
@@ -256,4 +364,157 @@ fn keep(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(&beside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Flag, Sources};
+    use crate::tls::provider::{Mode, choose};
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new() -> Folder {
+            let path = std::env::temp_dir().join(format!("material-{}", uuid::Uuid::new_v4()));
+            fs::create_dir(&path).expect("a folder");
+            Folder(path)
+        }
+
+        fn file(&self, name: &str, text: &str) -> String {
+            let path = self.0.join(name);
+            fs::write(&path, text).expect("written");
+            path.display().to_string()
+        }
+
+        fn settings(&self, set: &[(&str, &str)]) -> Settings {
+            let prefix = self.0.display().to_string();
+            let prefix = ("prefix", prefix.as_str());
+            let flags = std::iter::once(&prefix)
+                .chain(set)
+                .map(|(name, value)| Flag {
+                    flag: "--set",
+                    name: (*name).to_owned(),
+                    value: (*value).to_owned(),
+                });
+            let sources = Sources {
+                flags: flags.collect(),
+                ..Sources::default()
+            };
+            crate::settings::load(&sources).expect("sound").settings
+        }
+
+        fn load(&self, set: &[(&str, &str)]) -> Result<Material, String> {
+            load(&self.settings(set), &choose(Mode::Auto), true)
+        }
+
+        fn mode(&self, name: &str) -> u32 {
+            let metadata = fs::metadata(self.0.join(name)).expect("it is there");
+            metadata.permissions().mode() & 0o777
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn generated_pairs_are_kept_private_and_used_again() {
+        // KONG.md §4.2
+        let folder = Folder::new();
+        let set = [("status_listen", "127.0.0.1:0 ssl")];
+        let first = folder.load(&set).expect("loaded");
+        assert!(first.status.is_some());
+        assert_eq!(folder.mode("ssl"), 0o700);
+        for name in ["kong-default", "kong-default-ecdsa"] {
+            for set in ["", "status-"] {
+                assert_eq!(folder.mode(&format!("ssl/{set}{name}.key")), 0o600);
+                assert!(folder.0.join(format!("ssl/{set}{name}.crt")).exists());
+            }
+        }
+        let ids: Vec<&str> = first.certificates.iter().map(|one| &*one.id).collect();
+        assert_eq!(
+            ids,
+            [
+                "ssl_cert (ECDSA)",
+                "ssl_cert (RSA)",
+                "status_ssl_cert (ECDSA)",
+                "status_ssl_cert (RSA)"
+            ]
+        );
+        let open = folder.0.join("ssl/kong-default.key");
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o644)).expect("set");
+        let again = folder.load(&set).expect("loaded");
+        assert_eq!(folder.mode("ssl/kong-default.key"), 0o600);
+        let digests = |material: &Material| -> Vec<_> {
+            let pairs = material.globals.default_pairs.iter();
+            pairs.map(|pair| *pair.leaf_digest()).collect()
+        };
+        assert_eq!(digests(&first), digests(&again));
+    }
+
+    #[test]
+    fn the_client_pair_is_among_the_certificates_whose_expiry_is_told() {
+        let folder = Folder::new();
+        let loaded = folder.load(&[("client_ssl", "on")]).expect("loaded");
+        let client = loaded.certificates.iter().find(|one| one.kind == "client");
+        assert_eq!(client.map(|one| &*one.id), Some("client_ssl_cert (ECDSA)"));
+        assert!(loaded.status.is_none(), "no status listener has ssl");
+    }
+
+    #[test]
+    fn a_bad_template_is_an_error_that_names_its_directive() {
+        let folder = Folder::new();
+        let one_slot = folder.file("one", "<p>%s</p>");
+        let large = folder.file(
+            "large",
+            &"x".repeat(limits::ERROR_TEMPLATE_SIZE_MAX as usize + 1),
+        );
+        let good = folder.file("good", "%s %s");
+        let set = [
+            ("error_template_html", one_slot.as_str()),
+            ("error_template_json", "/nowhere/t.json"),
+            ("error_template_xml", large.as_str()),
+            ("error_template_plain", good.as_str()),
+        ];
+        let problems = folder.load(&set).map(drop).expect_err("three are bad");
+        let lines: Vec<&str> = problems.lines().collect();
+        assert_eq!(lines.len(), 3, "{problems}");
+        for (line, start) in lines.iter().zip([
+            "error_template_json: /nowhere/t.json: No such file",
+            "error_template_html: ",
+            "error_template_xml: ",
+        ]) {
+            assert!(line.starts_with(start), "{line}");
+        }
+        assert!(
+            lines[1].ends_with(
+                "it has 1 slots `%s`; two are needed, for the message and the request id"
+            )
+        );
+        let loaded = folder.load(&set[3..]).expect("loaded");
+        assert!(loaded.templates.plain.is_some() && loaded.templates.html.is_none());
+    }
+
+    #[test]
+    fn no_part_of_a_key_is_in_an_error() {
+        let folder = Folder::new();
+        let pair = || generate_default(KeyClass::Ecdsa, 1_700_000_000).expect("a pair");
+        let ((certificate, key), (_, other)) = (pair(), pair());
+        let body = key.lines().nth(1).expect("base64");
+        let broken = key.replacen('M', "!", 1);
+        for (given_key, secret) in [(&*other, other.lines().nth(1)), (&*broken, Some(body))] {
+            let certificate = folder.file("c.pem", &certificate);
+            // By path, and as a text in the directive itself.
+            for key in [folder.file("k.pem", given_key), given_key.to_owned()] {
+                let set = [("ssl_cert", certificate.as_str()), ("ssl_cert_key", &key)];
+                let error = folder.load(&set).map(drop).expect_err("not a pair");
+                let secret = secret.expect("base64");
+                assert!(!error.contains(&secret[4..20]), "{error}");
+                assert!(error.starts_with("ssl_cert"), "{error}");
+            }
+        }
+    }
 }

@@ -17,6 +17,7 @@ use crate::ring::{self, Engine};
 use crate::settings::Settings;
 use crate::telemetry::access::Level;
 use crate::telemetry::log::{self, Logs};
+use crate::telemetry::status::StatusTls;
 use crate::tls::provider;
 use crate::tls::tickets::{EpochSecret, Ticketer, random_secret};
 use crate::worker::{self, Seed};
@@ -36,7 +37,7 @@ pub fn start(start: Start) -> ExitCode {
         Ok(code) => code,
         Err(reason) => {
             for line in reason.lines() {
-                eprintln!("Error: {line}");
+                eprintln!("error: {line}");
             }
             ExitCode::FAILURE
         }
@@ -48,18 +49,24 @@ fn run(start: Start) -> Result<ExitCode, String> {
     ring::sys::undumpable();
     let descriptors = ring::sys::raise_nofile();
 
-    for warning in &start.loaded.warnings {
-        eprintln!("Warning: {warning}");
-    }
     let chosen = Arc::new(provider::choose(convert::provider_mode(settings)));
     let placement = crate::settings::io::placement(settings)?;
     let engine = convert::engine(settings);
     check_engine(engine)?;
 
     // Everything that can be refused is refused before a socket is opened.
-    let globals = material::globals(settings, &chosen)?;
-    let configuration = configuration::read(settings).map_err(|errors| errors.join("\n"))?;
-    let mut publisher = Publisher::new(globals);
+    let (material, configuration) = match (
+        material::load(settings, &chosen, true),
+        configuration::read(settings),
+    ) {
+        (Ok(material), Ok(configuration)) => (material, configuration),
+        (material, configuration) => {
+            let mut problems: Vec<String> = material.err().into_iter().collect();
+            problems.extend(configuration.err().unwrap_or_default());
+            return Err(problems.join("\n"));
+        }
+    };
+    let mut publisher = Publisher::new(material.globals, material.certificates);
     let snapshot = publisher
         .compile(&configuration)
         .map_err(|problems| problems.join("\n"))?;
@@ -104,7 +111,7 @@ fn run(start: Start) -> Result<ExitCode, String> {
     let node = *node_id.as_bytes();
     let node_id = node_id.to_string();
     let process = random_16();
-    let options = Arc::new(convert::options(settings));
+    let options = Arc::new(convert::options(settings, material.templates));
     let mut workers = Vec::new();
     for ((mailbox, cpu), listeners) in boxes
         .into_iter()
@@ -132,19 +139,20 @@ fn run(start: Start) -> Result<ExitCode, String> {
     }
 
     // This thread becomes the control thread.
-    let pinned = core_affinity::set_for_current(core_affinity::CoreId {
-        id: placement.control.cpu(),
-    });
-    if !pinned {
+    if !crate::settings::io::pin(placement.control.cpu()) {
         log::error(Level::Warn, "cannot pin the control thread");
     }
     let control = Control {
-        start,
+        loaded: start.loaded,
+        invocation: start.invocation,
         publisher,
         post,
         inbox,
         epochs,
         status,
+        status_tls: material
+            .status
+            .map(|policy| Arc::new(StatusTls::new(policy))),
         engine: convert::engine_name(engine),
         chosen: chosen.clone(),
         logs: logs.clone(),
@@ -153,7 +161,7 @@ fn run(start: Start) -> Result<ExitCode, String> {
         reading: Reading {
             options: convert::options,
             configuration: configuration::read,
-            globals: material::globals,
+            material: material::load,
             resolving: convert::resolve_settings,
             log_level: convert::log_level,
         },
@@ -229,20 +237,15 @@ fn probe(on: &worker::ListenOn) -> io::Result<()> {
     socket.bind(&on.address.into())
 }
 
-fn bind_status(settings: &Settings) -> Result<Vec<std::net::TcpListener>, String> {
+/// Each with whether it has `ssl`.
+fn bind_status(settings: &Settings) -> Result<Vec<(std::net::TcpListener, bool)>, String> {
     let mut listeners = Vec::new();
     for listen in &settings.status_listen {
         let told =
             |error: io::Error| format!("status_listen: cannot bind {}: {error}", listen.addr);
-        if listen.ssl {
-            return Err(format!(
-                "status_listen: {} asks for ssl, which this listener does not serve yet",
-                listen.addr
-            ));
-        }
         let listener = std::net::TcpListener::bind(listen.addr).map_err(told)?;
         listener.set_nonblocking(true).map_err(told)?;
-        listeners.push(listener);
+        listeners.push((listener, listen.ssl));
     }
     Ok(listeners)
 }

@@ -1,4 +1,7 @@
-//! The bodies of responses the gateway makes itself (KONG.md §3.5): JSON, plain text, HTML or XML.
+//! The bodies of responses the gateway makes itself (KONG.md §3.5): JSON, plain text, HTML or XML, in the shape of
+//! Kong's or of `error_template_*`.
+
+use std::sync::Arc;
 
 /// Who answers, which decides what a request without an `Accept` gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,18 +42,123 @@ impl Format {
     }
 }
 
+/// How errors are written.
+#[derive(Clone, Copy, Debug)]
+pub struct ErrorBodies<'a> {
+    /// `error_default_type`: where a request asks for none.
+    pub default_format: Format,
+    /// In place of the built-in bodies.
+    pub templates: Option<&'a Templates>,
+}
+
+impl<'a> From<(Format, &'a Templates)> for ErrorBodies<'a> {
+    fn from((default_format, templates): (Format, &'a Templates)) -> Self {
+        ErrorBodies {
+            default_format,
+            templates: Some(templates),
+        }
+    }
+}
+
+/// Built-in bodies only.
+impl From<Format> for ErrorBodies<'_> {
+    fn from(default_format: Format) -> Self {
+        ErrorBodies {
+            default_format,
+            templates: None,
+        }
+    }
+}
+
+/// `error_template_{json,plain,html,xml}`, where they are set.
+#[derive(Clone, Debug, Default)]
+pub struct Templates {
+    pub json: Option<Arc<Template>>,
+    pub plain: Option<Arc<Template>>,
+    pub html: Option<Arc<Template>>,
+    pub xml: Option<Arc<Template>>,
+}
+
+impl Templates {
+    fn of(&self, format: Format) -> Option<&Template> {
+        match format {
+            Format::Json => self.json.as_deref(),
+            Format::Plain => self.plain.as_deref(),
+            Format::Html => self.html.as_deref(),
+            Format::Xml => self.xml.as_deref(),
+        }
+    }
+}
+
+/// A text with a slot for the message and one for the request id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    before: Box<str>,
+    between: Box<str>,
+    after: Box<str>,
+}
+
+impl Template {
+    /// `text` has two `%s`, the message's and the request id's; `%%` stands for a `%`, and so does one before any other
+    /// character, as in a style sheet.
+    ///
+    /// # Errors
+    /// The number of slots found, when it is not two.
+    pub fn parse(text: &str) -> Result<Template, TemplateError> {
+        let mut parts = vec![String::new()];
+        let mut characters = text.chars().peekable();
+        while let Some(character) = characters.next() {
+            match (character, characters.peek()) {
+                ('%', Some('s')) => {
+                    characters.next();
+                    parts.push(String::new());
+                    continue;
+                }
+                ('%', Some('%')) => {
+                    characters.next();
+                }
+                _ => {}
+            }
+            if let Some(part) = parts.last_mut() {
+                part.push(character);
+            }
+        }
+        match <[String; 3]>::try_from(parts) {
+            Ok([before, between, after]) => Ok(Template {
+                before: before.into(),
+                between: between.into(),
+                after: after.into(),
+            }),
+            Err(parts) => Err(TemplateError {
+                slots: parts.len() - 1,
+            }),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it has {slots} slots `%s`; two are needed, for the message and the request id")]
+pub struct TemplateError {
+    slots: usize,
+}
+
 /// The content type and the body. `accept` and `content_type` are field values as the client sent them (several
 /// Accept lines joined by `, `).
-pub fn render(
+pub fn render<'a>(
     message: &str,
     request_id: &str,
     accept: Option<&[u8]>,
     content_type: Option<&[u8]>,
     origin: Origin,
-    default_type: Format,
+    bodies: impl Into<ErrorBodies<'a>>,
 ) -> (&'static str, String) {
-    let format = choose(accept, content_type, origin, default_type);
-    (format.content_type(), body(format, message, request_id))
+    let bodies = bodies.into();
+    let format = choose(accept, content_type, origin, bodies.default_format);
+    let template = bodies.templates.and_then(|templates| templates.of(format));
+    (
+        format.content_type(),
+        body(format, template, message, request_id),
+    )
 }
 
 /// What a status says when no condition of its own says more.
@@ -143,30 +251,34 @@ fn weight(parameter: &[u8]) -> Option<u32> {
     Some(if thousandths > 1_000 { 0 } else { thousandths })
 }
 
-fn body(format: Format, message: &str, request_id: &str) -> String {
+fn body(format: Format, template: Option<&Template>, message: &str, request_id: &str) -> String {
     let mut out = String::with_capacity(128 + message.len() + request_id.len());
-    let (before, between, after, escape): (_, _, _, fn(&mut String, &str)) = match format {
-        Format::Json => (
-            "{\n  \"message\":\"",
-            "\",\n  \"request_id\":\"",
-            "\"\n}",
-            escape_json,
-        ),
-        Format::Plain => ("", "\nrequest_id: ", "\n", String::push_str),
-        Format::Html => (
-            "<!doctype html>\n<html>\n  <head>\n    <meta charset=\"utf-8\">\n    <title>Error</title>\n  \
+    let (mut before, mut between, mut after, escape): (_, _, _, fn(&mut String, &str)) =
+        match format {
+            Format::Json => (
+                "{\n  \"message\":\"",
+                "\",\n  \"request_id\":\"",
+                "\"\n}",
+                escape_json,
+            ),
+            Format::Plain => ("", "\nrequest_id: ", "\n", String::push_str),
+            Format::Html => (
+                "<!doctype html>\n<html>\n  <head>\n    <meta charset=\"utf-8\">\n    <title>Error</title>\n  \
              </head>\n  <body>\n    <h1>Error</h1>\n    <p>",
-            "</p>\n    <p>request_id: ",
-            "</p>\n  </body>\n</html>\n",
-            escape_markup,
-        ),
-        Format::Xml => (
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<error>\n  <message>",
-            "</message>\n  <requestid>",
-            "</requestid>\n</error>\n",
-            escape_markup,
-        ),
-    };
+                "</p>\n    <p>request_id: ",
+                "</p>\n  </body>\n</html>\n",
+                escape_markup,
+            ),
+            Format::Xml => (
+                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<error>\n  <message>",
+                "</message>\n  <requestid>",
+                "</requestid>\n</error>\n",
+                escape_markup,
+            ),
+        };
+    if let Some(template) = template {
+        (before, between, after) = (&*template.before, &*template.between, &*template.after);
+    }
     out.push_str(before);
     escape(&mut out, message);
     out.push_str(between);
@@ -382,12 +494,68 @@ mod tests {
             (Format::Xml, "a&quot;b\\c \u{fffd}&lt;script&gt;&amp;&#39;"),
         ];
         for (format, expected) in rows {
-            let body = body(format, hostile, ID);
+            let body = body(format, None, hostile, ID);
             assert!(body.contains(expected), "{format:?}: {body}");
         }
         let json: Result<serde_json::Value, _> =
-            serde_json::from_str(&body(Format::Json, hostile, ID));
+            serde_json::from_str(&body(Format::Json, None, hostile, ID));
         assert_eq!(json.expect("JSON")["message"], hostile);
+    }
+
+    #[test]
+    fn a_template_stands_in_for_its_own_format_and_is_filled_escaped() {
+        let template = |text: &str| Some(Arc::new(Template::parse(text).expect("two slots")));
+        let templates = Templates {
+            html: template("<p style='width:100%'>%s</p><i>%s</i> 5%% %"),
+            json: template("{\"error\":\"%s\",\"id\":\"%s\"}"),
+            ..Templates::default()
+        };
+        // (Accept, message, body)
+        let rows = [
+            (
+                "text/html",
+                "<b> %s",
+                format!("<p style='width:100%'>&lt;b&gt; %s</p><i>{ID}</i> 5% %"),
+            ),
+            (
+                "application/json",
+                "a\"b",
+                format!("{{\"error\":\"a\\\"b\",\"id\":\"{ID}\"}}"),
+            ),
+            ("text/plain", "a", format!("a\nrequest_id: {ID}\n")),
+        ];
+        for (accept, message, body) in rows {
+            let accept = Some(accept.as_bytes());
+            let made = render(
+                message,
+                ID,
+                accept,
+                None,
+                Origin::Kong,
+                (Format::Plain, &templates),
+            );
+            assert_eq!(made.1, body);
+        }
+    }
+
+    #[test]
+    fn a_template_has_two_slots() {
+        // (text, slots found)
+        let rows = [
+            ("", 0),
+            ("%", 0),
+            ("%%s %%s", 0),
+            ("%s", 1),
+            ("%s %s %s", 3),
+        ];
+        for (text, slots) in rows {
+            assert_eq!(
+                Template::parse(text),
+                Err(TemplateError { slots }),
+                "{text}"
+            );
+        }
+        assert!(Template::parse("%%%s%s").is_ok());
     }
 
     #[test]

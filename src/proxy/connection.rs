@@ -62,7 +62,7 @@ pub async fn serve(core: Rc<Core>, socket: Socket, accepted: Accepted) {
         let Some(handshaking) = Handshaking::begin(&core) else {
             return core.metrics.borrow_mut().shed("handshakes");
         };
-        let done = handshake::accept(&core, socket, first).await;
+        let done = Box::pin(handshake::accept(&core, socket, first)).await;
         drop(handshaking);
         match done {
             Ok(stream) => stream,
@@ -88,7 +88,8 @@ pub async fn serve(core: Rc<Core>, socket: Socket, accepted: Accepted) {
         }
         client.requests += 1;
         let mut scratch = core.scratch.take();
-        let after = serve_request(&core, &stream, &client, &memo, &mut scratch).await;
+        // Boxed: an idle connection holds nothing of an exchange.
+        let after = Box::pin(serve_request(&core, &stream, &client, &memo, &mut scratch)).await;
         core.scratch.give(scratch);
         match after {
             After::Next => {}

@@ -24,7 +24,7 @@ use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -325,7 +325,15 @@ impl Forward<'_> {
             None => {
                 let deadline =
                     Instant::now() + Duration::from_millis(self.service.connect_timeout_ms);
-                target::connect(self.core, key.address, key.name, identity.tls, deadline).await
+                // Boxed, as all that is rare here is: its states would make every exchange larger.
+                Box::pin(target::connect(
+                    self.core,
+                    key.address,
+                    key.name,
+                    identity.tls,
+                    deadline,
+                ))
+                .await
             }
         }
     }
@@ -385,30 +393,33 @@ impl Forward<'_> {
                 answer,
                 ..
             } = &mut *buffers;
-            let sending = self.send_content(&upstream.stream, &mut content.mover, write_timeout);
-            let receiving = self.receive(
+            // Pinned where they are made: a future that is passed on by value is copied whole.
+            let sending =
+                pin!(self.send_content(&upstream.stream, &mut content.mover, write_timeout));
+            let receiving = pin!(self.receive(
                 exchange,
                 &upstream.stream,
                 response_raw,
                 response,
                 answer,
                 &progress,
-            );
-            let turned = self.verdict_turned(exchange);
-            race(sending, receiving, turned, self.core.aborting.wait()).await
+            ));
+            let turned = pin!(self.verdict_turned(exchange));
+            let aborting = pin!(self.core.aborting.wait());
+            race(sending, receiving, turned, aborting).await
         };
         let content_done = content.mover.done();
         match raced {
             Raced::Received(Ok(received)) => {
                 if received.tunnel {
                     let watch = self.verdict_turned(exchange);
-                    let ended = tunnel::run(
+                    let ended = Box::pin(tunnel::run(
                         self.core,
                         self.stream,
                         &upstream.stream,
                         self.service,
                         watch,
-                    )
+                    ))
                     .await;
                     return Attempt::Ended(match ended {
                         tunnel::Ended::Both => End::Done {
@@ -893,13 +904,11 @@ const DEADLINE_PASSED: &str = "the gateway stops: the drain's deadline has passe
 /// Sends and receives at the same time; the response's end is the exchange's end. The content's future is dropped with it:
 /// the client's connection is then not used again.
 async fn race(
-    sending: impl Future<Output = Result<(), SourceFault>>,
-    receiving: impl Future<Output = Result<Received, Fault>>,
-    turned: impl Future<Output = ()>,
-    aborting: impl Future<Output = ()>,
+    mut sending: Pin<&mut impl Future<Output = Result<(), SourceFault>>>,
+    mut receiving: Pin<&mut impl Future<Output = Result<Received, Fault>>>,
+    mut turned: Pin<&mut impl Future<Output = ()>>,
+    mut aborting: Pin<&mut impl Future<Output = ()>>,
 ) -> Raced {
-    let (mut sending, mut receiving) = (pin!(sending), pin!(receiving));
-    let (mut turned, mut aborting) = (pin!(turned), pin!(aborting));
     let mut sent = false;
     std::future::poll_fn(move |context| {
         if !sent {

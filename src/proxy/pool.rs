@@ -52,7 +52,8 @@ impl Equivalent<OwnedKey> for Key<'_> {
 
 /// An upstream connection with its history.
 pub struct Upstream {
-    pub stream: Stream,
+    /// Boxed: it moves between pool and exchange, and a TLS session is more than a kilobyte.
+    pub stream: Box<Stream>,
     pub requests: u64,
     /// It has been in the pool: the upstream may close it under a request, which then may be tried once more.
     pub reused: bool,

@@ -65,7 +65,7 @@ pub async fn connect(
             })?,
     };
     Ok(Upstream {
-        stream,
+        stream: Box::new(stream),
         requests: 0,
         reused: false,
     })

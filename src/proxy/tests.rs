@@ -38,6 +38,7 @@ impl Gateway {
         let options = declarative::Options {
             now_ms: 0,
             secrets: &|_| Err("no secrets".to_owned()),
+            plugins: None,
         };
         let loaded = match declarative::parse(&text, &options) {
             Ok(loaded) => loaded,
@@ -51,6 +52,8 @@ impl Gateway {
             proxy_ssl_verify: None,
             tls_certificate_verify: true,
             verify_depth: 1,
+            fallback_verify_depth: 1,
+            path_handling_v1: false,
             proxy_trust: None,
             fallback_trust: None,
         };
@@ -147,6 +150,7 @@ fn settings() -> Options {
         upstream_request_id: false,
         allow_debug_header: false,
         error_default_format: Format::Plain,
+        error_templates: Default::default(),
         pool_size: 10,
         pool_requests_max: 100,
         pool_idle_timeout: long,

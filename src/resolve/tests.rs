@@ -441,3 +441,42 @@ fn dns_order_words_are_kongs() {
         assert_eq!(kinds(order, last), asked);
     }
 }
+
+#[tokio::test]
+async fn kongs_default_order_costs_a_name_with_addresses_one_more_query_and_a_local_one_none() {
+    let server = Server::start(|name, kind| match (name, kind) {
+        ("plain.test", A) => Say::Records(vec![v4(1, 5)]),
+        // A server that knows no SRV is no failure either.
+        ("old.test", SRV) => Say::Code(4),
+        ("old.test", A) => Say::Records(vec![v4(2, 5)]),
+        _ => Say::Code(0),
+    });
+    let resolver = server.resolver(|settings| {
+        settings.order = ResolveSettings::default().order;
+        settings.hosts = HostsFile::Text("10.9.9.9 fixed.test".to_owned());
+    });
+    // (name, seconds from now, address, queries)
+    let rows = [
+        ("localhost", 0, "127.0.0.1", 0),
+        ("fixed.test", 0, "10.9.9.9", 0),
+        ("192.0.2.7", 0, "192.0.2.7", 0),
+        ("plain.test.", 0, "10.0.0.1", 2),
+        ("plain.test.", 10, "10.0.0.1", 1),
+    ];
+    for (name, seconds, address, queries) in rows {
+        let before = server.questions();
+        let answer = resolver.resolve_at(name, later(seconds)).await;
+        assert_eq!(
+            ips(&answer).first().map(String::as_str),
+            Some(address),
+            "{name}"
+        );
+        assert_eq!(answer.error, None, "{name}");
+        assert_eq!(
+            server.questions() - before,
+            queries,
+            "{name} after {seconds} s"
+        );
+    }
+    assert_eq!(ips(&resolver.resolve("old.test.").await), ["10.0.0.2"]);
+}

@@ -56,7 +56,8 @@ impl Doorbell {
             let (result, returned) = stream.read(buffer).await;
             buffer = returned;
             // Lowered before the mailbox is emptied: what is put in after that rings again.
-            self.rung.store(false, Ordering::Release);
+            // A read-modify-write: a plain store could pass the look into the mailbox.
+            self.rung.swap(false, Ordering::AcqRel);
             answer();
             match result {
                 Ok(0) => return,

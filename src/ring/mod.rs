@@ -7,6 +7,8 @@ mod guard;
 mod runtime;
 mod socket;
 pub mod sys;
+#[cfg(test)]
+mod tests;
 mod time;
 
 pub use buffer::{Buffer, Pool};

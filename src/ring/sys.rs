@@ -146,4 +146,61 @@ mod tests {
         drop(far);
         assert_eq!(peek(near.as_raw_fd()), Peek::Closed);
     }
+
+    #[test]
+    fn peek_takes_no_byte_and_a_closed_descriptor_is_closed() {
+        use std::io::Write;
+        use std::os::fd::AsRawFd;
+        let (near, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
+        far.write_all(b"abc").unwrap();
+        assert_eq!(peek(near.as_raw_fd()), Peek::Data);
+        let mut bytes = [0; 2];
+        assert_eq!(read_now(near.as_raw_fd(), &mut bytes).unwrap(), 2);
+        assert_eq!(&bytes, b"ab");
+        assert_eq!(read_now(near.as_raw_fd(), &mut []).unwrap(), 0);
+        assert_eq!(read_now(near.as_raw_fd(), &mut bytes).unwrap(), 1);
+        assert_eq!(&bytes, b"cb");
+        let waiting = read_now(near.as_raw_fd(), &mut bytes).map_err(|error| error.kind());
+        assert_eq!(waiting, Err(io::ErrorKind::WouldBlock));
+        assert_eq!(peek(-1), Peek::Closed);
+        assert!(read_now(-1, &mut bytes).is_err());
+    }
+
+    #[test]
+    fn defer_accept_is_for_tcp() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(defer_accept(&listener, 1).is_ok());
+        let (near, _far) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert!(defer_accept(&near, 1).is_err());
+    }
+
+    #[test]
+    fn cpu_time_of_a_thread_grows_with_its_work_alone() {
+        let start = thread_cpu_ns();
+        assert!(start > 0);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert!(thread_cpu_ns() - start < 40_000_000);
+        let mut sum = 0u64;
+        while thread_cpu_ns() - start < 2_000_000 {
+            sum = std::hint::black_box(sum + 1);
+        }
+        assert!(sum > 0);
+    }
+
+    #[test]
+    fn the_limit_on_files_is_raised_to_the_hard_one_and_stays() {
+        let first = raise_nofile();
+        assert!(first > 0);
+        assert_eq!(raise_nofile(), first);
+    }
+
+    #[test]
+    fn an_undumpable_process_says_so() {
+        undumpable();
+        // SAFETY: prctl with integer arguments. Set back: a sanitizer that looks for leaks has to attach.
+        unsafe {
+            assert_eq!(libc::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0), 0);
+            assert_eq!(libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0), 0);
+        }
+    }
 }

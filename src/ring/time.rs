@@ -141,6 +141,11 @@ impl Signal {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn slots(&self) -> usize {
+        self.waiting.borrow().len()
+    }
+
     /// A place among the waiting; the caller polls it beside other futures.
     pub fn wait(&self) -> Wait<'_> {
         Wait {

@@ -140,6 +140,11 @@ pub fn placement(settings: &Settings) -> Result<Placement, String> {
     )
 }
 
+/// Binds the calling thread to one CPU; false where the system refuses.
+pub fn pin(cpu: usize) -> bool {
+    core_affinity::set_for_current(core_affinity::CoreId { id: cpu })
+}
+
 impl PemSource {
     /// The PEM text: of the file as it is now, or as given.
     pub fn read(&self) -> std::io::Result<Vec<u8>> {
@@ -257,7 +262,8 @@ fn holds_key(source: &PemSource) -> bool {
         .is_ok_and(|text| PrivateKeyDer::from_pem_slice(&text).is_ok())
 }
 
-fn read_bounded(path: &Path, size_max: u64) -> std::io::Result<Vec<u8>> {
+/// The whole file, unless it is larger than `size_max` bytes.
+pub fn read_bounded(path: &Path, size_max: u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let size = std::fs::File::open(path)?
         .take(size_max + 1)

@@ -129,6 +129,13 @@ pub fn evaluate(sources: &Sources) -> Evaluated {
 }
 
 impl Evaluated {
+    /// Whether `line`, found when files were loaded, tells once more what one of the errors tells.
+    pub fn tells(&self, line: &str) -> bool {
+        self.errors
+            .iter()
+            .any(|error| !error.directive.is_empty() && line.starts_with(&error.message))
+    }
+
     pub fn into_result(self) -> Result<Loaded, Vec<Problem>> {
         if !self.errors.is_empty() {
             return Err(self.errors);

@@ -178,7 +178,7 @@ fn accepted_with_a_warning(
         );
     }
     // Directives that are worth a word whenever they are set to something that counts.
-    let when_given: [(&str, bool, &str); 10] = [
+    let when_given: [(&str, bool, &str); 9] = [
         (
             "admin_listen",
             !settings.admin_listen.is_empty(),
@@ -202,12 +202,7 @@ fn accepted_with_a_warning(
         (
             "router_flavor",
             settings.router_flavor == RouterFlavor::Traditional,
-            "`traditional` is routed as traditional_compatible",
-        ),
-        (
-            "dns_order",
-            settings.dns_order.contains(&DnsRecord::Srv),
-            "SRV records are not asked for",
+            "`traditional` honours path_handling v1; routes of equal rank are told apart as in traditional_compatible",
         ),
         (
             "tls_certificate_verify",

@@ -114,9 +114,9 @@ directives! {
     /// Declarative configuration as a text, YAML or JSON.
     "declarative_config_string" => declarative_config_string: Option<String> = "", |v| optional(v, |v| Ok(v.to_owned())), Kong, Reload;
     /// Plugins that may be configured.
-    "plugins" => plugins: Vec<String> = "bundled", plugins, Kong, Restart;
-    /// How routes are ranked.
-    "router_flavor" => router_flavor: RouterFlavor = "traditional_compatible", router_flavor, Kong, Restart;
+    "plugins" => plugins: Vec<String> = "bundled", plugins, Kong, Reload;
+    /// How paths are joined: `traditional` honours a route's `path_handling = v1`. Routes are ranked alike in both.
+    "router_flavor" => router_flavor: RouterFlavor = "traditional_compatible", router_flavor, Kong, Reload;
 
     // ── listeners ──
     /// Listeners of the proxy.
@@ -142,33 +142,33 @@ directives! {
     /// Keys of `ssl_cert`, in the same order.
     "ssl_cert_key" => ssl_cert_key: Vec<PemSource> = "", |v| list(v, pem_source), Kong, Reload;
     /// Certificate chains of the status listener.
-    "status_ssl_cert" => status_ssl_cert: Vec<PemSource> = "", |v| list(v, pem_source), Kong, Restart;
+    "status_ssl_cert" => status_ssl_cert: Vec<PemSource> = "", |v| list(v, pem_source), Kong, Reload;
     /// Keys of `status_ssl_cert`, in the same order.
-    "status_ssl_cert_key" => status_ssl_cert_key: Vec<PemSource> = "", |v| list(v, pem_source), Kong, Restart;
+    "status_ssl_cert_key" => status_ssl_cert_key: Vec<PemSource> = "", |v| list(v, pem_source), Kong, Reload;
     /// Certificate chains of the Admin API's listeners.
-    "admin_ssl_cert" => admin_ssl_cert: Vec<PemSource> = "", |v| list(v, pem_source), Kong, Restart;
+    "admin_ssl_cert" => admin_ssl_cert: Vec<PemSource> = "", |v| list(v, pem_source), Kong, Reload;
     /// Keys of `admin_ssl_cert`, in the same order.
-    "admin_ssl_cert_key" => admin_ssl_cert_key: Vec<PemSource> = "", |v| list(v, pem_source), Kong, Restart;
+    "admin_ssl_cert_key" => admin_ssl_cert_key: Vec<PemSource> = "", |v| list(v, pem_source), Kong, Reload;
 
     // ── TLS toward clients ──
     /// Mozilla's profile of versions and ciphers, or `custom`.
-    "ssl_cipher_suite" => ssl_cipher_suite: SuiteProfile = "intermediate", suite_profile, Kong, Restart;
+    "ssl_cipher_suite" => ssl_cipher_suite: SuiteProfile = "intermediate", suite_profile, Kong, Reload;
     /// Suites offered, in the server's order; read with `ssl_cipher_suite = custom`, otherwise the profile's.
-    "ssl_ciphers" => ssl_ciphers: Vec<CipherSuite> = "", |v| if v.is_empty() { Ok(Vec::new()) } else { ciphers(v) }, Kong, Restart;
+    "ssl_ciphers" => ssl_ciphers: Vec<CipherSuite> = "", |v| if v.is_empty() { Ok(Vec::new()) } else { ciphers(v) }, Kong, Reload;
     /// Versions offered; read with `ssl_cipher_suite = custom`, otherwise the profile's.
-    "ssl_protocols" or "nginx_http_ssl_protocols" or "nginx_proxy_ssl_protocols" => ssl_protocols: Vec<TlsVersion> = "TLSv1.2 TLSv1.3", protocols, Kong, Restart;
+    "ssl_protocols" or "nginx_http_ssl_protocols" or "nginx_proxy_ssl_protocols" => ssl_protocols: Vec<TlsVersion> = "TLSv1.2 TLSv1.3", protocols, Kong, Reload;
     /// Whether the server's order of ciphers counts. Also with Mozilla's profiles, where Kong turns it off: the cheapest cipher of this machine comes first.
-    "ssl_prefer_server_ciphers" or "nginx_http_ssl_prefer_server_ciphers" or "nginx_proxy_ssl_prefer_server_ciphers" => ssl_prefer_server_ciphers: bool = "on", boolean, Kong, Restart;
+    "ssl_prefer_server_ciphers" or "nginx_http_ssl_prefer_server_ciphers" or "nginx_proxy_ssl_prefer_server_ciphers" => ssl_prefer_server_ciphers: bool = "on", boolean, Kong, Reload;
     /// Key exchange groups offered, first preferred.
-    "ssl_groups" or "nginx_http_ssl_ecdh_curve" or "nginx_proxy_ssl_ecdh_curve" => ssl_groups: Vec<Group> = "X25519MLKEM768:X25519:P-256:P-384", groups, Ours, Restart;
+    "ssl_groups" or "nginx_http_ssl_ecdh_curve" or "nginx_proxy_ssl_ecdh_curve" => ssl_groups: Vec<Group> = "X25519MLKEM768:X25519:P-256:P-384", groups, Ours, Reload;
     /// Whether sessions can be resumed by ticket.
-    "ssl_session_tickets" or "nginx_http_ssl_session_tickets" or "nginx_proxy_ssl_session_tickets" => ssl_session_tickets: bool = "on", boolean, Kong, Restart;
+    "ssl_session_tickets" or "nginx_http_ssl_session_tickets" or "nginx_proxy_ssl_session_tickets" => ssl_session_tickets: bool = "on", boolean, Kong, Reload;
     /// How long a session can be resumed; ticket secrets turn twice in that time.
-    "ssl_session_timeout" or "nginx_http_ssl_session_timeout" or "nginx_proxy_ssl_session_timeout" => ssl_session_timeout: Duration = "1d", ticket_lifetime, Kong, Restart;
+    "ssl_session_timeout" or "nginx_http_ssl_session_timeout" or "nginx_proxy_ssl_session_timeout" => ssl_session_timeout: Duration = "1d", ticket_lifetime, Kong, Reload;
     /// Accepted without use: sessions live in tickets.
-    "ssl_session_cache_size" => ssl_session_cache_size: u64 = "10m", size, Kong, Restart;
+    "ssl_session_cache_size" => ssl_session_cache_size: u64 = "10m", size, Kong, Reload;
     /// Accepted without use: rustls has no finite-field Diffie-Hellman.
-    "ssl_dhparam" or "nginx_http_ssl_dhparam" or "nginx_proxy_ssl_dhparam" => ssl_dhparam: Option<PemSource> = "", |v| optional(v, pem_source), Kong, Restart;
+    "ssl_dhparam" or "nginx_http_ssl_dhparam" or "nginx_proxy_ssl_dhparam" => ssl_dhparam: Option<PemSource> = "", |v| optional(v, pem_source), Kong, Reload;
     /// Library that does TLS's cryptography.
     "tls_provider" => tls_provider: TlsProvider = "auto", tls_provider, Ours, Restart;
 
@@ -235,13 +235,13 @@ directives! {
     "error_default_type" => error_default_type: ErrorType = "text/plain", error_type, Kong, Reload;
     /// Whether `Kong-Debug: 1` is answered.
     "allow_debug_header" => allow_debug_header: bool = "off", boolean, Kong, Reload;
-    /// Template file of HTML errors.
+    /// Template file of HTML errors: two `%s`, for the message and the request id.
     "error_template_html" => error_template_html: Option<PathBuf> = "", |v| optional(v, path), Kong, Reload;
-    /// Template file of JSON errors.
+    /// Template file of JSON errors, as `error_template_html`.
     "error_template_json" => error_template_json: Option<PathBuf> = "", |v| optional(v, path), Kong, Reload;
-    /// Template file of plain errors.
+    /// Template file of plain errors, as `error_template_html`.
     "error_template_plain" => error_template_plain: Option<PathBuf> = "", |v| optional(v, path), Kong, Reload;
-    /// Template file of XML errors.
+    /// Template file of XML errors, as `error_template_html`.
     "error_template_xml" => error_template_xml: Option<PathBuf> = "", |v| optional(v, path), Kong, Reload;
 
     // ── names ──
@@ -249,7 +249,7 @@ directives! {
     "dns_resolver" or "resolver_address" => dns_resolver: Vec<SocketAddr> = "", dns_resolvers, Kong, Reload;
     /// File of fixed names.
     "dns_hostsfile" or "resolver_hosts_file" => dns_hostsfile: PathBuf = "/etc/hosts", path, Kong, Reload;
-    /// Record types in the order they are asked for.
+    /// Record types in the order they are asked for; `LAST` is the one that answered last time.
     "dns_order" => dns_order: Vec<DnsRecord> = "LAST,SRV,A,CNAME", dns_order, Kong, Reload;
     /// Lifetime of an answer, in place of its own TTL.
     "dns_valid_ttl" or "resolver_valid_ttl" => dns_valid_ttl: Option<Duration> = "", |v| optional(v, seconds), Kong, Reload;

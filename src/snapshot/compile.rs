@@ -30,10 +30,14 @@ pub struct Globals<B: Builder> {
     pub tls_certificate_verify: bool,
     /// `nginx_proxy_proxy_ssl_verify_depth`.
     pub verify_depth: u32,
+    /// `lua_ssl_verify_depth`: in place of the one above where `fallback_trust` is used.
+    pub fallback_verify_depth: u32,
     /// `nginx_proxy_proxy_ssl_trusted_certificate`.
     pub proxy_trust: Option<Arc<B::Roots>>,
     /// `lua_ssl_trusted_certificate` or the system's bundle: used only where `proxy_trust` is not set.
     pub fallback_trust: Option<Arc<B::Roots>>,
+    /// `router_flavor = traditional`: a route's `path_handling` counts. Otherwise v1 acts as v0 (KONG.md §1.6).
+    pub path_handling_v1: bool,
 }
 
 impl<B: Builder> Globals<B> {
@@ -76,7 +80,15 @@ pub fn compile_with<B: Builder>(
         routes,
         specs,
         asked,
-    } = Routes::build(config, &enabled, &disabled, &scopes, &mut log);
+        ..
+    } = Routes::build(
+        config,
+        &enabled,
+        &disabled,
+        &scopes,
+        globals.path_handling_v1,
+        &mut log,
+    );
     let router = builder.router(specs).unwrap_or_else(|errors| {
         errors
             .into_iter()
@@ -134,6 +146,7 @@ struct Routes {
     routes: Vec<Arc<Route>>,
     specs: Vec<RouteSpec>,
     asked: Asked,
+    path_handling_v1: bool,
 }
 
 impl Routes {
@@ -142,12 +155,14 @@ impl Routes {
         enabled: &HashMap<Uuid, Arc<Service>>,
         disabled: &HashSet<Uuid>,
         scopes: &Scopes,
+        path_handling_v1: bool,
         log: &mut Log,
     ) -> Routes {
         let mut all = Routes {
             routes: Vec::new(),
             specs: Vec::new(),
             asked: Asked::default(),
+            path_handling_v1,
         };
         if let Some(global) = scopes
             .mtls_auth
@@ -225,8 +240,10 @@ impl Routes {
             https_redirect_status_code: row.https_redirect_status_code,
             strip_path: row.strip_path,
             preserve_host: row.preserve_host,
-            // The router flavour is traditional_compatible, where v1 is accepted and acts as v0 (KONG.md §1.6).
-            path_handling: Handling::V0,
+            path_handling: match row.path_handling.as_deref() {
+                Some("v1") if self.path_handling_v1 => Handling::V1,
+                _ => Handling::V0,
+            },
             service,
             consumer_plugins: scopes.consumer_chains(row.id, of_service, &plugins),
             plugins,

@@ -131,7 +131,11 @@ impl<B: Builder> Services<'_, '_, B> {
                 "tls_verify is false: the upstream's certificate is not verified".into(),
             );
         }
-        let depth = row.tls_verify_depth.unwrap_or(self.globals.verify_depth);
+        let on_fallback = row.ca_certificates.is_none() && self.globals.proxy_trust.is_none();
+        let depth = row.tls_verify_depth.unwrap_or(match on_fallback {
+            true => self.globals.fallback_verify_depth,
+            false => self.globals.verify_depth,
+        });
         if row
             .tls_verify_depth
             .is_some_and(|depth| depth as usize > PATH_INTERMEDIATES_MAX)

@@ -452,7 +452,7 @@ fn error_line(line: &mut Vec<u8>, now_ms: u64, level: Level, text: impl Display)
     write_text(line, kept.unwrap_or(text.as_bytes()));
 }
 
-fn unix_ms() -> u64 {
+pub(super) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

@@ -56,7 +56,7 @@ fn kong_names_labels_and_buckets_are_those_dashboards_ask_for() {
         r#"kong_nginx_connections_total{node_id="n1",subsystem="http",state="writing"} 1"#,
         r#"kong_nginx_connections_total{node_id="n1",subsystem="http",state="waiting"} 0"#,
         r#"kong_nginx_requests_total{node_id="n1",subsystem="http"} 1"#,
-        r#"kong_node_info{node_id="n1",version="0.1.0"} 1"#,
+        r#"kong_node_info{node_id="n1",version="3.9.1"} 1"#,
         "kong_datastore_reachable 1",
         r#"kong_http_requests_total{service="billing",route="pay",code="200",source="service",workspace="default",consumer=""} 1"#,
         "# TYPE kong_http_requests_total counter",

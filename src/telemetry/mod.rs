@@ -4,6 +4,7 @@
 //! - `access`: one exchange, one handshake failure, one error as a line of bytes; pure.
 //! - `log`: the thread that owns the log files; cores hand it chunks and never wait.
 //! - `status`: `/status`, `/status/ready`, `/metrics` over HTTP/1.1.
+//! - `tls_stream`: TLS around a connection of that listener.
 //! - `process`: what the kernel says about this process.
 //!
 //! The data plane uses `metrics`, `access` and `log::CoreLog` only: they make no system call.
@@ -14,3 +15,4 @@ pub mod metrics;
 pub mod process;
 mod series;
 pub mod status;
+mod tls_stream;

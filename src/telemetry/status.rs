@@ -1,12 +1,16 @@
 //! The status listener: `/status`, `/status/ready`, `/metrics` over HTTP/1.1 (KONG.md §2.8, KONG-CLIENTS.md §4.5).
 //!
-//! GET and HEAD only, no authentication, as Kong's. Clear text: `serve_connection` takes any stream, so a TLS one
-//! can be put around the socket by whoever has it.
+//! GET and HEAD only, no authentication, as Kong's; in clear text or, where `status_listen` says `ssl`, over TLS.
 
+use super::access::{Level, write_rfc3339, write_string};
+use super::log::{LogHandle, Sink, unix_ms};
 use super::metrics::{Connections, CoreMetrics, ProcessFacts, render};
+use super::tls_stream::TlsStream;
 use crate::limits::{
     STATUS_CONNECTION_MS, STATUS_CONNECTIONS_MAX, STATUS_HEAD_MS, STATUS_SCRAPE_MS,
 };
+use crate::tls::server::{CoreServer, ServerPolicy};
+use crate::tls::tickets::Ticketer;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
@@ -15,8 +19,10 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use std::convert::Infallible;
+use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -35,15 +41,43 @@ pub trait StatusSource: Send + Sync + 'static {
 
     /// 32 hexadecimal digits; `None` where a database holds the configuration.
     fn configuration_hash(&self) -> Option<String>;
+
+    /// Where `status_access_log` and `status_error_log` are written.
+    fn log(&self) -> Option<LogHandle> {
+        None
+    }
 }
 
-/// Accepts until dropped; connections end with it.
-pub async fn serve<S: StatusSource>(listener: TcpListener, source: Arc<S>) -> Infallible {
+/// The certificates that listeners with `ssl` show; a reload puts others in. Nothing resumes here.
+pub struct StatusTls(Mutex<Arc<ServerPolicy>>);
+
+impl StatusTls {
+    pub fn new(policy: Arc<ServerPolicy>) -> Self {
+        StatusTls(Mutex::new(policy))
+    }
+
+    pub fn replace(&self, policy: Arc<ServerPolicy>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = policy;
+    }
+
+    fn core(&self) -> CoreServer {
+        let policy = Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        // The policy seals no ticket; the ticketer is there for form.
+        CoreServer::new(policy, Arc::new(Ticketer::new([0; 16], 0, [0; 16])))
+    }
+}
+
+/// Accepts until dropped; connections end with it. `tls`: this listener has `ssl`.
+pub async fn serve<S: StatusSource>(
+    listener: TcpListener,
+    tls: Option<Arc<StatusTls>>,
+    source: Arc<S>,
+) -> Infallible {
     let permits = Arc::new(Semaphore::new(STATUS_CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, peer)) = listener.accept().await else {
             // Out of descriptors, most likely: the queue is still there in a moment.
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
@@ -53,22 +87,42 @@ pub async fn serve<S: StatusSource>(listener: TcpListener, source: Arc<S>) -> In
             continue;
         };
         let source = Arc::clone(&source);
+        let core = tls.as_ref().map(|tls| tls.core());
         connections.spawn(async move {
-            serve_connection(stream, source).await;
+            match core {
+                None => serve_connection(stream, peer, source).await,
+                Some(core) => {
+                    let hello = Duration::from_millis(STATUS_HEAD_MS);
+                    let accepted = TlsStream::accept(stream, core);
+                    match tokio::time::timeout(hello, accepted).await {
+                        Ok(Ok(stream)) => serve_connection(stream, peer, source).await,
+                        Ok(Err(error)) => refused(&*source, peer, &error),
+                        Err(_) => refused(&*source, peer, &"no ClientHello in time"),
+                    }
+                }
+            }
             drop(permit);
         });
     }
 }
 
 /// One connection, `STATUS_CONNECTION_MS` at most.
-pub async fn serve_connection<S, IO>(stream: IO, source: Arc<S>)
+async fn serve_connection<S, IO>(stream: IO, peer: SocketAddr, source: Arc<S>)
 where
     S: StatusSource,
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request: Request<Incoming>| {
         let source = Arc::clone(&source);
-        async move { Ok::<_, Infallible>(answer(&request, &*source).await) }
+        async move {
+            let response = answer(&request, &*source).await;
+            if let Some(log) = source.log() {
+                log.line(Sink::StatusAccess, |line| {
+                    access_line(line, peer, &request, response.status());
+                });
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -76,6 +130,31 @@ where
         .serve_connection(TokioIo::new(stream), service);
     // A probe that breaks off is nothing to act upon.
     let _ = tokio::time::timeout(Duration::from_millis(STATUS_CONNECTION_MS), connection).await;
+}
+
+fn refused<S: StatusSource>(source: &S, peer: SocketAddr, reason: &dyn fmt::Display) {
+    if let Some(log) = source.log() {
+        let text = format!("status_listen: TLS handshake with {peer}: {reason}");
+        log.error_to(Sink::StatusError, Level::Info, text);
+    }
+}
+
+/// One request as a line of `status_access_log`.
+fn access_line(
+    line: &mut Vec<u8>,
+    peer: SocketAddr,
+    request: &Request<Incoming>,
+    status: StatusCode,
+) {
+    line.extend_from_slice(b"{\"time\":\"");
+    write_rfc3339(line, unix_ms());
+    line.extend_from_slice(b"\",\"client_ip\":");
+    write_string(line, peer.ip().to_string().as_bytes());
+    line.extend_from_slice(b",\"method\":");
+    write_string(line, request.method().as_str().as_bytes());
+    line.extend_from_slice(b",\"path\":");
+    write_string(line, request.uri().path().as_bytes());
+    line.extend_from_slice(format!(",\"status\":{}}}", status.as_u16()).as_bytes());
 }
 
 /// The body of `/status`, which the Admin API serves too.

@@ -7,6 +7,7 @@ use tokio::net::TcpStream;
 struct Node {
     ready: AtomicBool,
     stuck: bool,
+    log: Option<LogHandle>,
 }
 
 impl StatusSource for Node {
@@ -39,6 +40,10 @@ impl StatusSource for Node {
     fn configuration_hash(&self) -> Option<String> {
         Some("0".repeat(32))
     }
+
+    fn log(&self) -> Option<LogHandle> {
+        self.log.clone()
+    }
 }
 
 async fn start(stuck: bool) -> (SocketAddr, Arc<Node>) {
@@ -47,8 +52,9 @@ async fn start(stuck: bool) -> (SocketAddr, Arc<Node>) {
     let node = Arc::new(Node {
         ready: AtomicBool::new(true),
         stuck,
+        log: None,
     });
-    tokio::spawn(serve(listener, Arc::clone(&node)));
+    tokio::spawn(serve(listener, None, Arc::clone(&node)));
     (address, node)
 }
 
@@ -208,4 +214,126 @@ async fn a_head_that_does_not_end_is_cut_off() {
     // Ends because the listener closes; without a bound this would never return.
     let _ = stream.read_to_end(&mut rest).await;
     assert!(!rest.starts_with(b"HTTP/1.1 200"));
+}
+
+/// A status listener with a fresh certificate, and its address.
+async fn start_tls() -> SocketAddr {
+    use crate::tls::keys::{KeyClass, KeyPair, generate_default};
+    use crate::tls::provider::{Mode, choose};
+    use crate::tls::server::{RequestMap, ServerSettings};
+    use crate::tls::sni::SniTable;
+    let (certificate, key) = generate_default(KeyClass::Ecdsa, 1_700_000_000).expect("a pair");
+    let pair = Arc::new(KeyPair::from_pem(&certificate, &key).expect("a pair"));
+    let policy = ServerPolicy::new(
+        &ServerSettings::new(choose(Mode::Auto)),
+        vec![pair],
+        SniTable::default(),
+        RequestMap::default(),
+        false,
+    );
+    let tls = Arc::new(StatusTls::new(Arc::new(policy.expect("a policy"))));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let address = listener.local_addr().expect("address");
+    let node = Arc::new(Node {
+        ready: AtomicBool::new(true),
+        stuck: false,
+        log: None,
+    });
+    tokio::spawn(serve(listener, Some(tls), node));
+    address
+}
+
+#[tokio::test]
+async fn a_listener_with_ssl_answers_over_tls() {
+    use crate::tls::provider::{Mode, choose};
+    use crate::tls::upstream::{CoreUpstream, UpstreamSpec, UpstreamTls, Versions};
+    let address = start_tls().await;
+    for versions in [(true, false), (false, true)] {
+        let tls = UpstreamTls::new(UpstreamSpec {
+            client: None,
+            verify: false,
+            depth: 0,
+            roots: None,
+            versions: Versions {
+                tls12: versions.0,
+                tls13: versions.1,
+            },
+        });
+        let mut session = CoreUpstream::new(&choose(Mode::Auto))
+            .connect(&tls, "localhost")
+            .expect("a session");
+        let mut stream = TcpStream::connect(address).await.expect("connected");
+        session
+            .write(b"GET /status/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .expect("written");
+        let (mut response, mut bytes) = (Vec::new(), [0; 4096]);
+        while !session.peer_closed() {
+            let mut out = Vec::new();
+            session.take_output(&mut out);
+            // In pieces, as a network may deliver them.
+            for piece in out.chunks(100) {
+                stream.write_all(piece).await.expect("sent");
+            }
+            let count = stream.read(&mut bytes).await.expect("read");
+            assert!(count > 0, "closed without close_notify");
+            session.feed(&bytes[..count]).expect("sound TLS");
+            while let Some(plain) = session.plaintext().map(<[u8]>::to_vec) {
+                session.consume(plain.len());
+                response.extend(plain);
+            }
+        }
+        let response = String::from_utf8(response).expect("text");
+        assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
+        assert!(response.ends_with(r#"{"message":"ready"}"#), "{response}");
+    }
+}
+
+#[tokio::test]
+async fn plain_http_on_a_listener_with_ssl_gets_400() {
+    let address = start_tls().await;
+    let (head, content) = ask(address, "GET", "/status").await;
+    assert!(head.starts_with("http/1.1 400 bad request\r\n"), "{head}");
+    let length = format!("content-length: {}", content.len());
+    assert!(head.contains(&length), "{head}");
+}
+
+#[tokio::test]
+async fn status_access_log_has_a_line_for_each_request() {
+    use crate::telemetry::log::{LogTargets, Logs, Target};
+    let path = std::env::temp_dir().join(format!("status-access-{}", uuid::Uuid::new_v4()));
+    let mut targets = LogTargets::off();
+    targets.set(Sink::StatusAccess, Target::File(path.clone()));
+    let logs = Logs::open(&targets).expect("opened");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let address = listener.local_addr().expect("address");
+    let node = Node {
+        ready: AtomicBool::new(true),
+        stuck: false,
+        log: Some(logs.handle()),
+    };
+    tokio::spawn(serve(listener, None, Arc::new(node)));
+    ask(address, "GET", "/status/ready?secret").await;
+    ask(address, "POST", "/status").await;
+    assert!(logs.close());
+    let text = std::fs::read_to_string(&path).expect("written");
+    std::fs::remove_file(&path).expect("removed");
+    let found: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .map(|line: serde_json::Value| {
+            json!([
+                line["client_ip"],
+                line["method"],
+                line["path"],
+                line["status"]
+            ])
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            json!(["127.0.0.1", "GET", "/status/ready", 200]),
+            json!(["127.0.0.1", "POST", "/status", 405]),
+        ]
+    );
 }

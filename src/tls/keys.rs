@@ -108,6 +108,15 @@ impl KeyPair {
         &self.leaf_digest
     }
 
+    /// DER of the leaf; builds the pair, so it fails as [`KeyPair::check`] does.
+    pub fn leaf(&self) -> Result<Vec<u8>, KeyError> {
+        let certified = self.certified()?;
+        Ok(certified
+            .cert
+            .first()
+            .map_or_else(Vec::new, |leaf| leaf.to_vec()))
+    }
+
     /// SHA-256 over the DER of the whole chain: two pairs that show the same bytes are the same identity.
     pub(crate) fn chain_digest(&self) -> &Digest {
         &self.chain_digest

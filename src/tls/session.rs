@@ -436,6 +436,14 @@ impl Session {
         self.chain.as_ref()
     }
 
+    /// DER of the peer's end-entity certificate, either side; nothing is said about trust in it.
+    pub fn peer_leaf(&self) -> Option<&[u8]> {
+        self.connection
+            .peer_certificates()?
+            .first()
+            .map(AsRef::as_ref)
+    }
+
     /// The error with everything still to be sent, the alert last.
     fn failed(&mut self, error: &rustls::Error) -> Error {
         let mut pending = Vec::new();

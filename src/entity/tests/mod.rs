@@ -21,6 +21,7 @@ fn at(now_ms: i64) -> Context<'static> {
         now_ms,
         find: &find,
         yaml: false,
+        plugins: None,
     }
 }
 

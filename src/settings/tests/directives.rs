@@ -511,9 +511,8 @@ fn accepted_values_that_do_less_are_warned_about() {
         (&[("ssl_dhparam", "ffdhe2048")], "ssl_dhparam: is not used"),
         (
             &[("router_flavor", "traditional")],
-            "`traditional` is routed as",
+            "`traditional` honours path_handling v1",
         ),
-        (&[("dns_order", "SRV,A")], "dns_order: SRV records"),
         (
             &[("tls_certificate_verify", "off")],
             "tls_certificate_verify: off: upstream",

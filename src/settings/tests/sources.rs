@@ -337,3 +337,61 @@ fn a_reload_names_what_only_a_restart_takes() {
         Vec::<&str>::new()
     );
 }
+
+#[test]
+fn every_directive_and_alias_is_taken_from_the_environment() {
+    for directive in TABLE {
+        for name in std::iter::once(&directive.name).chain(directive.aliases) {
+            let variable = format!("SALLYPORT_{}", name.to_ascii_uppercase());
+            let evaluated = evaluate(&Sources {
+                env: vec![(variable.clone(), "1".to_owned())],
+                ..Sources::default()
+            });
+            let given = evaluated.given.get(directive.name);
+            let expected = Given {
+                value: "1".to_owned(),
+                source: Source::Env(variable.clone()),
+            };
+            assert_eq!(given, Some(&expected), "{variable}");
+            assert!(
+                !texts(&evaluated.warnings)
+                    .iter()
+                    .any(|w| w.contains("is no directive")),
+                "{variable}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_a_reload_rebuilds_needs_no_restart() {
+    // Listeners, threads, log files and the folder are the process's own; all else is made anew (control.rs).
+    let restart: Vec<&str> = TABLE
+        .iter()
+        .filter(|directive| directive.change == Change::Restart)
+        .map(|directive| directive.name)
+        .collect();
+    assert_eq!(
+        restart,
+        [
+            "prefix",
+            "proxy_access_log",
+            "proxy_error_log",
+            "admin_access_log",
+            "admin_error_log",
+            "status_access_log",
+            "status_error_log",
+            "nginx_worker_processes",
+            "cores",
+            "control_core",
+            "engine",
+            "accept_steering",
+            "database",
+            "proxy_listen",
+            "admin_listen",
+            "status_listen",
+            "stream_listen",
+            "tls_provider",
+        ]
+    );
+}

@@ -86,8 +86,10 @@ fn globals() -> Globals<Recorder> {
         proxy_ssl_verify: None,
         tls_certificate_verify: true,
         verify_depth: 1,
+        fallback_verify_depth: 1,
         proxy_trust: None,
         fallback_trust: Some(Arc::new(vec!["system".into()])),
+        path_handling_v1: false,
     }
 }
 

@@ -74,3 +74,32 @@ fn what_does_not_fit_together_is_a_problem_that_names_the_entity() {
         );
     }
 }
+
+#[test]
+fn path_handling_counts_in_the_traditional_flavour_only() {
+    // (§1.6, router_flavor = traditional, path_handling, what the route does)
+    let rows = [
+        (false, json!("v0"), Handling::V0),
+        (false, json!("v1"), Handling::V0),
+        (true, json!("v0"), Handling::V0),
+        (true, json!("v1"), Handling::V1),
+        (true, json!(null), Handling::V0),
+    ];
+    for (path_handling_v1, path_handling, expected) in rows {
+        let tables = Tables::default().with(
+            Kind::Routes,
+            1,
+            json!({"paths": ["/"], "path_handling": path_handling}),
+        );
+        let globals = Globals {
+            path_handling_v1,
+            ..globals()
+        };
+        let compiled = compile_with(&Recorder::default(), &tables.0, &globals, None, 1);
+        let snapshot = compiled.expect("sound").0;
+        assert_eq!(
+            snapshot.routes[0].path_handling, expected,
+            "{path_handling_v1} {path_handling}"
+        );
+    }
+}

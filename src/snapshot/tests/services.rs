@@ -34,6 +34,21 @@ fn the_tls_identity_and_trust_of_a_service() {
     let table = [
         ("defaults", plain(), json!({}), Ok(verified())),
         (
+            "lua_ssl_verify_depth with its store",
+            with(&|globals| globals.fallback_verify_depth = 3),
+            json!({}),
+            Ok(upstream(None, true, 3, system)),
+        ),
+        (
+            "lua_ssl_verify_depth with another store",
+            with(&|globals| {
+                globals.fallback_verify_depth = 3;
+                globals.proxy_trust = Some(Arc::new(vec!["proxy".into()]));
+            }),
+            json!({}),
+            Ok(upstream(None, true, 1, Some(&["proxy"]))),
+        ),
+        (
             "own certificate",
             plain(),
             cert.clone(),

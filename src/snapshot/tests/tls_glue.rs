@@ -92,6 +92,8 @@ fn a_client_is_admitted_by_its_real_chain() {
         verify_depth: 1,
         proxy_trust: None,
         fallback_trust: None,
+        fallback_verify_depth: 1,
+        path_handling_v1: false,
     };
     let (snapshot, warnings) = tls_glue::compile(&tls, &tables.0, &globals, None, 1).unwrap();
     assert_eq!(warnings, []);

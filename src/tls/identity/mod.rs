@@ -5,6 +5,9 @@
 mod dn;
 #[cfg(test)]
 mod tests;
+mod written;
+
+pub use written::{Written, WrittenKey};
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use x509_parser::asn1_rs::{FromDer, Oid};

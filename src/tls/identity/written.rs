@@ -1,0 +1,82 @@
+//! A certificate as somebody wrote it into a configuration: what checks and warnings look at. More lenient than
+//! [`super::Identity`]: an extension that cannot be read is no reason to refuse the text.
+
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
+use x509_parser::public_key::PublicKey;
+
+#[derive(Clone, Debug)]
+pub struct Written {
+    pub key: WrittenKey,
+    /// Content of the subject public key BIT STRING.
+    pub key_bytes: Vec<u8>,
+    /// Unix seconds.
+    pub not_before: i64,
+    pub not_after: i64,
+    /// basicConstraints says CA:TRUE.
+    pub is_ca: bool,
+    /// DER of the names.
+    pub subject: Vec<u8>,
+    pub issuer: Vec<u8>,
+    /// One line, for messages.
+    pub subject_text: String,
+    /// The name of a signature algorithm that rests on MD5 or SHA-1.
+    pub weak_signature: Option<&'static str>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WrittenKey {
+    /// Bits of the modulus.
+    Rsa {
+        bits: usize,
+    },
+    Ec,
+    Ed25519,
+    Other,
+}
+
+impl Written {
+    /// # Errors
+    /// Why the bytes are not one certificate.
+    pub fn parse(der: &[u8]) -> Result<Written, String> {
+        let (rest, certificate) =
+            X509Certificate::from_der(der).map_err(|error| error.to_string())?;
+        if !rest.is_empty() {
+            return Err("bytes follow the certificate".into());
+        }
+        let key = certificate.public_key();
+        Ok(Written {
+            key: match key.parsed() {
+                Ok(PublicKey::RSA(rsa)) => WrittenKey::Rsa {
+                    bits: rsa.key_size(),
+                },
+                Ok(PublicKey::EC(_)) => WrittenKey::Ec,
+                _ if key.algorithm.algorithm.to_id_string() == ED25519 => WrittenKey::Ed25519,
+                _ => WrittenKey::Other,
+            },
+            key_bytes: key.subject_public_key.data.to_vec(),
+            not_before: certificate.validity().not_before.timestamp(),
+            not_after: certificate.validity().not_after.timestamp(),
+            is_ca: certificate.is_ca(),
+            subject: certificate.subject().as_raw().to_vec(),
+            issuer: certificate.issuer().as_raw().to_vec(),
+            subject_text: certificate.subject().to_string(),
+            weak_signature: weak_signature(
+                &certificate.signature_algorithm.algorithm.to_id_string(),
+            ),
+        })
+    }
+}
+
+/// RFC 3279 §2.2.
+fn weak_signature(oid: &str) -> Option<&'static str> {
+    match oid {
+        "1.2.840.113549.1.1.4" => Some("md5WithRSAEncryption"),
+        "1.2.840.113549.1.1.5" => Some("sha1WithRSAEncryption"),
+        "1.2.840.10045.4.1" => Some("ecdsa-with-SHA1"),
+        _ => None,
+    }
+}
+
+/// id-Ed25519 (RFC 8410).
+const ED25519: &str = "1.3.101.112";

@@ -1,0 +1,10 @@
+//! One DER certificate, read and judged. What is asserted stands in `checks.rs`.
+#![no_main]
+
+#[path = "../checks.rs"]
+#[allow(dead_code)]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    checks::certificate(data);
+});

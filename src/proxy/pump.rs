@@ -324,7 +324,15 @@ mod tests {
 
     #[test]
     fn a_mover_takes_its_content_and_not_a_byte_more() {
-        let rows: [(&str, Framing, Emit, &[u8], usize, &[u8]); 4] = [
+        type Row = (
+            &'static str,
+            Framing,
+            Emit,
+            &'static [u8],
+            usize,
+            &'static [u8],
+        );
+        let rows: [Row; 4] = [
             (
                 "9112 §6.2",
                 Framing::Length { remaining: 3 },

@@ -52,6 +52,8 @@ impl Gateway {
             proxy_ssl_verify: None,
             tls_certificate_verify: true,
             verify_depth: 1,
+            fallback_verify_depth: 1,
+            path_handling_v1: false,
             proxy_trust: None,
             fallback_trust: None,
             fallback_verify_depth: 1,
@@ -151,6 +153,7 @@ fn settings() -> Options {
         upstream_request_id: false,
         allow_debug_header: false,
         error_default_format: Format::Plain,
+        error_templates: Default::default(),
         pool_size: 10,
         pool_requests_max: 100,
         pool_idle_timeout: long,
@@ -409,7 +412,13 @@ fn a_response_longer_than_any_buffer_arrives_whole_through_a_slow_reader() {
 
 #[test]
 fn an_address_is_taken_from_what_trusted_proxies_wrote() {
-    let rows: [(&str, bool, &[&[u8]], Option<&str>); 7] = [
+    type Row = (
+        &'static str,
+        bool,
+        &'static [&'static [u8]],
+        Option<&'static str>,
+    );
+    let rows: [Row; 7] = [
         (
             "3.6 the last",
             false,

@@ -84,7 +84,7 @@ fn the_status_listener_tells_health_readiness_and_metrics() {
         ),
         (
             "kong_http_requests_total",
-            &["service=\"mtls\"", "code=\"401\"", "source=\"exit\""],
+            &["service=\"mtls\"", "code=\"401\"", "source=\"kong\""],
             1,
         ),
         ("kong_http_requests_total", &["code=\"404\""], 1),
@@ -279,9 +279,7 @@ impl Load {
                     });
                     let connect = || -> Option<Client> {
                         if number % 2 == 0 {
-                            let socket = std::net::TcpStream::connect(http).ok()?;
-                            drop(socket);
-                            Some(Client::plain(http))
+                            Client::try_plain(http).ok()
                         } else {
                             tls.try_connect(https, "a.test").ok()
                         }
@@ -458,9 +456,7 @@ fn the_verbs_find_the_gateway_of_their_prefix() {
             .success()
             .then_some(())
     });
-    until("readiness", || {
-        std::net::TcpStream::connect(gateway.http()).ok()
-    });
+    gateway.wait_ready();
     let health = gateway.files().run("health", &[]);
     assert!(
         text(&health).contains("Sallyport is healthy at"),
@@ -507,7 +503,7 @@ fn the_verbs_find_the_gateway_of_their_prefix() {
 #[test]
 fn a_start_that_cannot_work_says_why() {
     let upstream = Upstream::echo();
-    // (directive, value, words of the refusal)
+    // (directive, value, words of the refusal); client_ssl is on, without which its files are not looked at
     let rows: [(&str, &str, &[&str]); 6] = [
         ("database", "postgres", &["database", "postgres", "off"]),
         ("ssl_cert_key", "", &["ssl_cert_key must be specified"]),
@@ -530,6 +526,7 @@ fn a_start_that_cannot_work_says_why() {
     ];
     for (directive, value, words) in rows {
         let prepared = Setup::new(routed(&upstream))
+            .set("client_ssl", "on")
             .set(directive, value)
             .prepare();
         for verb in ["start", "check"] {

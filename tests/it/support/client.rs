@@ -27,6 +27,14 @@ impl Client {
         }
     }
 
+    pub fn try_plain(address: SocketAddr) -> std::io::Result<Client> {
+        let socket = TcpStream::connect(address)?;
+        patient(&socket);
+        Ok(Client {
+            reader: Reader::new(Wire::Plain(socket)),
+        })
+    }
+
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Client {
         let sent = self.reader.wire.write_all(bytes.as_ref());
         sent.and_then(|()| self.reader.wire.flush())
@@ -223,7 +231,9 @@ impl TlsClient {
     }
 
     pub fn try_connect(&self, address: SocketAddr, sni: &str) -> std::io::Result<Client> {
-        self.try_over(tcp(address), sni)
+        let socket = TcpStream::connect(address)?;
+        patient(&socket);
+        self.try_over(socket, sni)
     }
 
     /// Over a socket on which something has been said already.

@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::entities::service;
 use super::wire::Response;
-use super::{Folder, Leaf, Pair, Port, Value, json, until};
+use super::{Folder, Leaf, PATIENCE, Pair, Port, Value, json, until};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 /// What a gateway is started with.
 pub struct Setup {
@@ -235,15 +236,28 @@ impl Prepared {
         std::fs::rename(partial, self.folder.path().join("kong.yml")).expect("kong.yml");
     }
 
-    /// Runs a verb to its end.
+    /// Runs a verb to its end. A `start` that was to be refused and is not would have none.
+    #[track_caller]
     pub fn run(&self, verb: &str, arguments: &[&str]) -> Output {
-        sallyport()
+        let mut child = sallyport()
             .arg(verb)
             .arg("-c")
             .arg(self.conf_path())
             .args(arguments)
-            .output()
-            .expect("the binary runs")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let begun = Instant::now();
+        while child.try_wait().expect("its status").is_none() {
+            if begun.elapsed() > PATIENCE {
+                let _ = child.kill();
+                let output = child.wait_with_output().expect("its output");
+                panic!("`{verb}` goes on and on: {output:?}");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        child.wait_with_output().expect("its output")
     }
 
     pub fn spawn(self) -> Gateway {
@@ -304,7 +318,7 @@ impl Gateway {
     }
 
     #[track_caller]
-    fn wait_ready(&self) {
+    pub fn wait_ready(&self) {
         until("the gateway to be ready", || {
             if let Some(ended) = self.ended() {
                 panic!("the gateway ended with {ended}:\n{}", self.output());

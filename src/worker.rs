@@ -105,7 +105,7 @@ pub fn listen(on: &ListenOn, cpu: Option<usize>) -> io::Result<TcpListener> {
 /// # Errors
 /// The engine cannot be started on this thread.
 pub fn run(seed: Seed) -> io::Result<()> {
-    if !core_affinity::set_for_current(core_affinity::CoreId { id: seed.cpu }) {
+    if !crate::settings::io::pin(seed.cpu) {
         log::error(
             Level::Warn,
             format_args!("core {}: cannot pin to CPU {}", seed.mailbox.core, seed.cpu),

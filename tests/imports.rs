@@ -11,7 +11,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("rustls", &["tls/"]),
     ("webpki", &["tls/"]),
     ("rustls_native_certs", &["gateway/material.rs"]),
-    ("core_affinity", &["settings/io.rs", "worker.rs"]),
+    ("core_affinity", &["settings/io.rs"]),
     ("serde_saphyr", &["declarative/"]),
     ("hyper", &["telemetry/"]),
     ("hyper_util", &["telemetry/"]),

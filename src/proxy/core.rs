@@ -120,6 +120,8 @@ impl Core {
             log,
             chosen,
         } = parts;
+        let mut metrics = CoreMetrics::new(mailbox.core);
+        metrics.snapshot(snapshot.number);
         let seed = ahash::RandomState::new();
         Rc::new(Core {
             index: mailbox.core,
@@ -130,7 +132,7 @@ impl Core {
             seen: Cell::new(0),
             generation: mailbox.generation,
             up: mailbox.up,
-            metrics: RefCell::new(CoreMetrics::new(mailbox.core)),
+            metrics: RefCell::new(metrics),
             log: RefCell::new(log),
             verdicts: RefCell::new(VerdictCache::new()),
             upstream_tls: RefCell::new(CoreUpstream::new(&chosen)),

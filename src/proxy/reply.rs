@@ -28,13 +28,14 @@ pub fn put_refusal(
         Some((body, content_type)) => (content_type.to_string(), body.to_string()),
         None if (300..400).contains(&refusal.status) => (String::new(), String::new()),
         None => {
+            let options = core.options();
             let (content_type, body) = error_body::render(
                 &refusal.message,
                 exchange.id(),
                 field(Name::Accept),
                 field(Name::ContentType),
                 refusal.origin,
-                core.options().error_default_format,
+                (options.error_default_format, &options.error_templates),
             );
             (content_type.to_owned(), body)
         }

@@ -56,8 +56,6 @@ impl Gateway {
             path_handling_v1: false,
             proxy_trust: None,
             fallback_trust: None,
-            fallback_verify_depth: 1,
-            path_handling_v1: false,
         };
         let tls = Tls {
             upstream_versions: Versions {
@@ -153,7 +151,6 @@ fn settings() -> Options {
         upstream_request_id: false,
         allow_debug_header: false,
         error_default_format: Format::Plain,
-        error_templates: Default::default(),
         pool_size: 10,
         pool_requests_max: 100,
         pool_idle_timeout: long,

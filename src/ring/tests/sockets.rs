@@ -299,7 +299,7 @@ fn a_read_dropped_at_its_deadline_leaves_the_memory_to_the_kernel() {
             let (end, buffer) = near.read(Buffer::with_capacity(32), deadline).await;
             assert!(matches!(end, ReadEnd::TimedOut), "{end:?}");
             assert_eq!(buffer.capacity(), 0);
-            let reused = vec![0xaau8; 32];
+            let reused = [0xaau8; 32];
             // May arrive where the dropped read put its buffer, never in memory that is ours again.
             let _ = (&far).write(&[0x55; 32]);
             Turn::new(driver).next().await;

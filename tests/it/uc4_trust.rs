@@ -27,7 +27,8 @@ fn check(gateway: impl Fn(Value) -> Gateway, cas: Value, cases: Vec<Case>) {
         .zip(&upstreams)
         .enumerate()
         .map(|(number, (case, upstream))| {
-            let route = json!({"paths": [format!("/{number}/")], "preserve_host": case.name != ""});
+            let route =
+                json!({"paths": [format!("/{number}/")], "preserve_host": !case.name.is_empty()});
             let mut service =
                 service_with(&format!("s{number}"), upstream, route, case.service.clone());
             service["retries"] = json!(0);

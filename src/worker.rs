@@ -216,7 +216,9 @@ async fn accept(core: Rc<Core>, listener: Rc<Listener>, on: ListenOn, accepting:
             break;
         }
     }
-    // What the kernel has queued would be reset with the listener; it is served, and told to close.
+    // What the kernel has queued would be reset with the listener; it is served, and told to close. Without the filter,
+    // which a sandbox may forbid, what connects in the last instant is reset all the same.
+    let _ = listener.take_no_more();
     let end = Instant::now() + Duration::from_millis(limits::ACCEPT_LAST_MS);
     while Instant::now() < end {
         let quiet = Instant::now() + Duration::from_millis(limits::ACCEPT_QUIET_MS);

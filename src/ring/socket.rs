@@ -188,6 +188,43 @@ impl Listener {
         })
     }
 
+    /// Drops SYNs from here on, so that the queue of established connections can be emptied and the listener closed
+    /// without resetting any. Clients that knock meanwhile knock again, and are refused once it is closed.
+    pub fn take_no_more(&self) -> io::Result<()> {
+        use socket2::SockFilter;
+        // Classic BPF over the TCP header (filter(4), linux/filter.h): byte 13 holds the flags.
+        const FLAGS_OFFSET: u32 = 13;
+        const SYN: u32 = 0x02;
+        const SYN_OR_ACK: u32 = 0x12;
+        const DROP: u32 = 0;
+        const PASS: u32 = u32::MAX;
+        let filter = [
+            SockFilter::new(
+                (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16,
+                0,
+                0,
+                FLAGS_OFFSET,
+            ),
+            SockFilter::new(
+                (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16,
+                0,
+                0,
+                SYN_OR_ACK,
+            ),
+            SockFilter::new(
+                (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
+                0,
+                1,
+                SYN,
+            ),
+            SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, DROP),
+            SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, PASS),
+        ];
+        // SAFETY: the descriptor is the listener's, which lives as long as `self`.
+        let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(self.inner.as_raw_fd()) };
+        socket2::SockRef::from(&fd).attach_filter(&filter)
+    }
+
     /// One accept; `None` when `interrupt` came first. A dropped accept future would leak what it accepted, so it is
     /// cancelled and awaited: a connection that won the race is returned.
     pub async fn accept(

@@ -286,6 +286,7 @@ impl Load {
                     };
                     let mut open: Option<Client> = None;
                     while !stop.load(Ordering::Acquire) {
+                        let fresh = open.is_none();
                         let mut client = match open.take() {
                             Some(client) => client,
                             // No more connections are accepted: the drain has begun.
@@ -297,8 +298,11 @@ impl Load {
                         if !client.try_send(get("a.test", "/load")) {
                             return Err("a request could not be sent".into());
                         }
-                        let response = Response::read(&mut client.reader, "GET")
-                            .map_err(|ended| format!("no whole response: {ended:?}"))?;
+                        let response =
+                            Response::read(&mut client.reader, "GET").map_err(|ended| {
+                                let which = if fresh { "first" } else { "later" };
+                                format!("no whole response to the {which} request: {ended:?}")
+                            })?;
                         if response.status != 200 {
                             return Err(format!("{}{}", response.head, response.text()));
                         }

@@ -439,10 +439,6 @@ impl Gateway {
         });
     }
 
-    pub fn write_declarative(&self, declarative: &Value) {
-        self.prepared.write_declarative(declarative);
-    }
-
     #[track_caller]
     pub fn signal(&self, signal: i32) {
         sallyport::ring::sys::kill(self.pid(), signal).expect("the gateway takes a signal");

@@ -22,10 +22,6 @@ impl Pair {
         PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key_der.clone()))
     }
 
-    pub fn leaf(&self) -> &CertificateDer<'static> {
-        &self.chain[0]
-    }
-
     /// The same key behind another chain: `more` follows what is there.
     pub fn with(mut self, more: &[&Ca]) -> Pair {
         for ca in more {

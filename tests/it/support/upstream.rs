@@ -85,7 +85,6 @@ struct Shared {
     tls: Option<Arc<ServerConfig>>,
     stop: AtomicBool,
     accepted: AtomicUsize,
-    handshakes_failed: AtomicUsize,
     requests: Mutex<Vec<Request>>,
     /// Every decrypted byte of every connection.
     bytes: AtomicUsize,
@@ -147,7 +146,6 @@ impl Upstream {
             tls,
             stop: AtomicBool::new(false),
             accepted: AtomicUsize::new(0),
-            handshakes_failed: AtomicUsize::new(0),
             requests: Mutex::default(),
             bytes: AtomicUsize::new(0),
         });
@@ -177,10 +175,6 @@ impl Upstream {
     /// Connections accepted so far.
     pub fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::Acquire)
-    }
-
-    pub fn handshakes_failed(&self) -> usize {
-        self.shared.handshakes_failed.load(Ordering::Acquire)
     }
 
     pub fn requests(&self) -> Vec<Request> {
@@ -244,7 +238,6 @@ fn serve(shared: &Shared, mut socket: TcpStream, number: usize) {
                 rustls::ServerConnection::new(config.clone()).expect("a TLS session");
             while connection.is_handshaking() {
                 if connection.complete_io(&mut socket).is_err() {
-                    shared.handshakes_failed.fetch_add(1, Ordering::AcqRel);
                     return;
                 }
             }

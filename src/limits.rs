@@ -289,3 +289,6 @@ pub const ACCEPT_QUIET_MS: u64 = 5;
 pub const ACCEPT_LAST_MS: u64 = 100;
 /// How long a request waits for the addresses of a name (ms): the look-up's own deadline and the way there and back.
 pub const NAME_WAIT_MS: u64 = RESOLVE_DEADLINE_MS + 2000;
+
+/// Interim (1xx) responses before a final one; each starts the read timeout anew, so an upstream could go on for ever.
+pub const INTERIM_RESPONSES_MAX: usize = 16;

@@ -212,10 +212,13 @@ fn route(row: &Entity, note: &mut impl FnMut(&'static str, String)) {
 fn plugin(row: &Entity, consumers: &HashSet<&str>, note: &mut impl FnMut(&'static str, String)) {
     let config = |field: &str| row.get("config").and_then(|config| config.get(field));
     let mtls = row.get("name").is_some_and(|name| name == "mtls-auth");
-    if mtls && config("revocation_check_mode").is_some_and(|mode| mode == "IGNORE_CA_ERROR") {
+    // STRICT is refused by the schema.
+    if let Some(mode) = config("revocation_check_mode").and_then(Value::as_str)
+        && mtls
+    {
         note(
             "config.revocation_check_mode",
-            "IGNORE_CA_ERROR is stored, but this version does not look revocation up yet".into(),
+            format!("{mode} is stored, but this version does not look revocation up yet"),
         );
     }
     for (field, at) in [

@@ -35,14 +35,11 @@ pub fn load(settings: &Settings, chosen: &Chosen, write: bool) -> Result<Materia
                 let loaded = pair("client_ssl_cert", certificate, "client_ssl_cert_key", key);
                 collect(loaded, &mut client_pairs, &mut problems);
             }
-            // KONG.md §11.16: the default pair, ECDSA first.
-            _ => client_pairs.extend(
-                default_pairs
-                    .iter()
-                    .find(|pair| pair.algorithm() == KeyClass::Ecdsa)
-                    .or(default_pairs.first())
-                    .cloned(),
-            ),
+            // KONG.md §11.16: the generated pair, whatever `ssl_cert` says; ECDSA stands first.
+            _ => match generated(&settings.prefix, "", write) {
+                Ok(pairs) => client_pairs.extend(pairs.into_iter().next()),
+                Err(problem) => problems.push(problem),
+            },
         }
     }
     let with_status_tls = settings.status_listen.iter().any(|listen| listen.ssl);

@@ -42,7 +42,7 @@ pub async fn serve(core: Rc<Core>, socket: Socket, accepted: Accepted) {
     let mut peer = accepted.peer;
     let mut port = core.options().mapped_port(accepted.port);
     if accepted.proxy_protocol {
-        match read_proxy_header(&core, &socket).await {
+        match Box::pin(read_proxy_header(&core, &socket)).await {
             Ok((rest, source, destination)) => {
                 first = rest;
                 let options = core.options();
@@ -66,7 +66,9 @@ pub async fn serve(core: Rc<Core>, socket: Socket, accepted: Accepted) {
         drop(handshaking);
         match done {
             Ok(stream) => stream,
-            Err(failure) => return log_or_answer(&core, peer, accepted.port, failure).await,
+            Err(failure) => {
+                return Box::pin(log_or_answer(&core, peer, accepted.port, failure)).await;
+            }
         }
     } else {
         Stream::clear(socket, first)

@@ -567,6 +567,7 @@ impl Forward<'_> {
         let read_timeout = Duration::from_millis(self.service.read_timeout_ms);
         let send_timeout = self.core.options().send_timeout;
         let client_10 = self.head.version == Version::Http10;
+        let mut interim_count = 0;
         let framing = loop {
             self.read_head(upstream, raw, response, read_timeout)
                 .await?;
@@ -576,8 +577,13 @@ impl Forward<'_> {
             if !(100..200).contains(&response.status) || response.status == 101 {
                 break framing;
             }
-            framing::response_framing(response, raw, self.head.method)
-                .map_err(|error| Fault::upstream(502, error.reason()))?;
+            interim_count += 1;
+            if interim_count > crate::limits::INTERIM_RESPONSES_MAX {
+                return Err(Fault::upstream(
+                    502,
+                    "the upstream sends interim responses without end",
+                ));
+            }
             // 100 was ours to say (or nobody asked); an HTTP/1.0 client knows no interim responses (RFC 9110 §15.2).
             if response.status != 100 && !client_10 {
                 out.clear();

@@ -5,7 +5,7 @@ use super::{Buffer, Elapsed, before};
 use monoio::io::{AsyncReadRent, AsyncWriteRent, CancelHandle, CancelableAsyncReadRent, Canceller};
 use monoio::net::{TcpListener, TcpStream};
 use monoio::time::Instant;
-use std::cell::UnsafeCell;
+use std::cell::{RefCell, UnsafeCell};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -29,12 +29,15 @@ pub enum ReadEnd {
 /// A connected stream. One read and one write may be in flight at the same time.
 pub struct Socket {
     stream: UnsafeCell<TcpStream>,
+    /// For the one read in flight; kept, since a new one allocates twice.
+    canceller: RefCell<Canceller>,
 }
 
 impl Socket {
     pub fn new(stream: TcpStream) -> Self {
         Socket {
             stream: UnsafeCell::new(stream),
+            canceller: RefCell::default(),
         }
     }
 
@@ -92,9 +95,8 @@ impl Socket {
         deadline: Option<Instant>,
         interrupt: impl Future<Output = ()>,
     ) -> (ReadEnd, Buffer) {
-        let canceller = Canceller::new();
-        let handle: CancelHandle = canceller.handle();
-        let mut canceller = Some(canceller);
+        let handle: CancelHandle = self.canceller.borrow().handle();
+        let mut cancelled = false;
         let mut operation = pin!(self.stream_mut().cancelable_read(buffer, handle));
         let mut timer = pin!(deadline.map(monoio::time::sleep_until));
         let mut interrupt = pin!(interrupt);
@@ -103,7 +105,7 @@ impl Socket {
             if let Poll::Ready(done) = operation.as_mut().poll(context) {
                 return Poll::Ready(done);
             }
-            if canceller.is_some() {
+            if !cancelled {
                 let timed_out = timer
                     .as_mut()
                     .as_pin_mut()
@@ -112,9 +114,9 @@ impl Socket {
                     if timed_out {
                         why = ReadEnd::TimedOut;
                     }
-                    if let Some(canceller) = canceller.take() {
-                        canceller.cancel();
-                    }
+                    cancelled = true;
+                    let canceller = self.canceller.take();
+                    self.canceller.replace(canceller.cancel());
                     return operation.as_mut().poll(context);
                 }
             }
@@ -122,7 +124,7 @@ impl Socket {
         })
         .await;
         match result {
-            Err(error) if canceller.is_none() && error.raw_os_error() == Some(libc::ECANCELED) => {
+            Err(error) if cancelled && error.raw_os_error() == Some(libc::ECANCELED) => {
                 (why, buffer)
             }
             result => (read_end(result), buffer),

@@ -1,11 +1,14 @@
 //! Which crypto library does what (RUNTIME.md §5), and the names of versions, suites and groups.
 //!
 //! *mixed*: aws-lc-rs for key exchange, signatures and randomness, ring for AEAD, hash and HKDF. ring's AEAD was
-//! measured 1.6 to 2 times faster on a CPU with VAES but without AVX-512; elsewhere aws-lc-rs does everything.
+//! measured 1.6 to 2 times faster on a CPU with VAES but without AVX-512; with AVX-512 only TLS 1.3's
+//! hash and HKDF are ring's (*mixed-hash*); elsewhere aws-lc-rs does everything.
 
 use rustls::crypto::{CryptoProvider, KeyProvider, SupportedKxGroup, aws_lc_rs, ring};
-use rustls::{NamedGroup, SupportedCipherSuite, SupportedProtocolVersion};
-use std::sync::Arc;
+use rustls::{
+    CipherSuiteCommon, NamedGroup, SupportedCipherSuite, SupportedProtocolVersion, Tls13CipherSuite,
+};
+use std::sync::{Arc, LazyLock};
 
 /// The directive `tls_provider`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,7 +39,7 @@ impl std::str::FromStr for Mode {
 #[derive(Clone, Debug)]
 pub struct Chosen {
     pub(crate) provider: Arc<CryptoProvider>,
-    /// `mixed`, `aws-lc` or `ring`.
+    /// `mixed`, `mixed-hash`, `aws-lc` or `ring`.
     pub name: &'static str,
     pub why: String,
 }
@@ -103,7 +106,15 @@ pub fn choose(mode: Mode) -> Chosen {
             "mixed",
             "the CPU has VAES and no AVX-512: ring for AEAD, aws-lc-rs for the rest".to_owned(),
         ),
-        Mode::Auto => ("aws-lc", format!("the CPU has {}", cpu.described())),
+        Mode::Auto if cpu.avx512 => (
+            "mixed-hash",
+            "the CPU has AVX-512: ring for TLS 1.3's hash and HKDF, aws-lc-rs for the rest"
+                .to_owned(),
+        ),
+        Mode::Auto => (
+            "aws-lc",
+            "the CPU has no VAES: aws-lc-rs for everything".to_owned(),
+        ),
         Mode::Mixed => ("mixed", "configured".to_owned()),
         Mode::AwsLc => ("aws-lc", "configured".to_owned()),
         Mode::Ring => ("ring", "configured".to_owned()),
@@ -111,6 +122,10 @@ pub fn choose(mode: Mode) -> Chosen {
     let mut provider = match name {
         "mixed" => CryptoProvider {
             cipher_suites: ring::ALL_CIPHER_SUITES.to_vec(),
+            ..aws_lc_rs::default_provider()
+        },
+        "mixed-hash" => CryptoProvider {
+            cipher_suites: with_rings_hash().to_vec(),
             ..aws_lc_rs::default_provider()
         },
         "ring" => ring::default_provider(),
@@ -124,6 +139,35 @@ pub fn choose(mode: Mode) -> Chosen {
         name,
         why,
     }
+}
+
+/// aws-lc's suites, the key schedule of TLS 1.3 by ring: it hashes fewer blocks (RUNTIME.md §0.3), which is 3% of a full
+/// handshake, while aws-lc's AEAD is the faster one where AVX-512 is.
+fn with_rings_hash() -> &'static [SupportedCipherSuite] {
+    static SUITES: LazyLock<Vec<SupportedCipherSuite>> = LazyLock::new(|| {
+        let mixed = |suite: &SupportedCipherSuite| {
+            let own = suite.tls13()?;
+            let rings = ring::ALL_CIPHER_SUITES
+                .iter()
+                .filter_map(SupportedCipherSuite::tls13)
+                .find(|rings| rings.common.suite == own.common.suite)?;
+            // Made once for the life of the process: rustls wants a static reference.
+            let made: &'static Tls13CipherSuite = Box::leak(Box::new(Tls13CipherSuite {
+                common: CipherSuiteCommon {
+                    suite: own.common.suite,
+                    hash_provider: rings.common.hash_provider,
+                    confidentiality_limit: own.common.confidentiality_limit,
+                },
+                hkdf_provider: rings.hkdf_provider,
+                aead_alg: own.aead_alg,
+                quic: None,
+            }));
+            Some(SupportedCipherSuite::Tls13(made))
+        };
+        let all = aws_lc_rs::ALL_CIPHER_SUITES.iter();
+        all.map(|suite| mixed(suite).unwrap_or(*suite)).collect()
+    });
+    &SUITES
 }
 
 /// The first line of `main`: with two providers compiled in, every library that relies on the default would panic.
@@ -304,12 +348,6 @@ impl Cpu {
         }
     }
 
-    fn described(&self) -> &'static str {
-        match (self.vaes, self.avx512) {
-            (_, true) => "AVX-512: aws-lc-rs for everything",
-            _ => "no VAES: aws-lc-rs for everything",
-        }
-    }
 }
 
 /// The server's order: AES-128-GCM, then AES-256-GCM, then ChaCha20 where AES is in hardware, ChaCha20 first elsewhere.

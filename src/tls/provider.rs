@@ -347,7 +347,6 @@ impl Cpu {
             avx512: false,
         }
     }
-
 }
 
 /// The server's order: AES-128-GCM, then AES-256-GCM, then ChaCha20 where AES is in hardware, ChaCha20 first elsewhere.

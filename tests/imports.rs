@@ -29,7 +29,7 @@ const DOORS: &[(&str, &[&str])] = &[
         "crossbeam",
         &["mailbox.rs", "telemetry/", "control.rs", "proxy/core.rs"],
     ),
-    ("socket2", &["worker.rs", "gateway/"]),
+    ("socket2", &["worker.rs", "gateway/", "ring/socket.rs"]),
     ("base64", &["settings/pem.rs"]),
     ("regex", &["router/", "entity/routes.rs"]),
 ];

@@ -670,6 +670,7 @@ fn warnings_name_what_deserves_a_look() {
     assert_eq!(
         texts(loaded(&text)),
         [
+            "plugins[1] (name mtls-auth).config.revocation_check_mode: SKIP is stored, but this version does not look revocation up yet",
             "plugins[1] (name mtls-auth).config.default_consumer: 'nobody' is neither the id nor the username of a consumer: such requests end in 500"
         ]
     );

@@ -1,18 +1,18 @@
-//! From an admitted request to its response's last byte: choose a connection, write the head once, move the content both
-//! ways, and say whether either connection may be used again.
+//! From an admitted request to its response's last byte: choose a connection, try it and perhaps the next, and say whether
+//! either connection may be used again. `sending` has the request half, `response` the other, `race` runs both at once.
 
-use crate::http1::fields::ConnectionOptions;
-use crate::http1::fields::Name;
 use crate::http1::framing::{self, Framing, Persistence, UpstreamExchange};
-use crate::http1::head::{self, HeadLimits, Method, Parsed, ResponseHead, Version};
-use crate::proxy::admit::{self, Asked, Permit};
+use crate::http1::head::{self, Method, ResponseHead};
+use crate::proxy::admit::Permit;
 use crate::proxy::core::Core;
 use crate::proxy::exchange::{Client, Exchange, Refusal};
 use crate::proxy::names;
 use crate::proxy::pool::{Key, Upstream};
-use crate::proxy::pump::{self, Bounds, Broken, Emit, Mover, SourceFault};
-use crate::proxy::rewrite::{self, RequestParts, ResponseParts};
-use crate::proxy::stream::{Fill, Stream, WriteError};
+use crate::proxy::pump::{self, Emit, Mover, SourceFault};
+use crate::proxy::race::{Raced, race};
+use crate::proxy::response::{Fault, Progress};
+use crate::proxy::rewrite;
+use crate::proxy::stream::{Stream, WriteError};
 use crate::proxy::target::{self, TargetError};
 use crate::proxy::tunnel;
 use crate::ring;
@@ -21,13 +21,11 @@ use crate::telemetry::metrics::Pool;
 use monoio::time::Instant;
 use smallvec::{SmallVec, smallvec};
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
-use std::future::Future;
+use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 /// One request on its way.
@@ -228,73 +226,6 @@ impl Forward<'_> {
                 Err(refusal)
             }
         }
-    }
-
-    fn write_head(&self, exchange: &RefCell<Exchange>, buffers: &mut Buffers<'_>) {
-        crate::router::path::upstream_path(
-            self.service.path.as_deref().map(str::as_bytes),
-            self.path,
-            self.path_matched,
-            self.route.strip_path,
-            self.route.path_handling,
-            buffers.upstream_path,
-        );
-        let host = match self.head.authority {
-            Some(authority) if self.route.preserve_host => authority.of(self.raw),
-            _ => self.service.authority.as_bytes(),
-        };
-        let parts = RequestParts {
-            head: self.head,
-            raw: self.raw,
-            path: buffers.upstream_path,
-            host,
-            framing: self.framing,
-            websocket: self.websocket,
-            admitted: self.permit.admitted(),
-            request_path: self.path,
-            stripped: self
-                .path_matched
-                .filter(|_| self.route.strip_path)
-                .unwrap_or(0),
-        };
-        buffers.out.clear();
-        rewrite::request(
-            self.core,
-            self.client,
-            &exchange.borrow(),
-            &parts,
-            buffers.out,
-        );
-    }
-
-    /// Appends what has already been received of the content to the message.
-    fn take_early_content(&self, mover: &mut Mover, out: &mut Vec<u8>) -> Result<(), Refusal> {
-        while !mover.done() {
-            let taken = {
-                let plain = self.stream.plain();
-                if plain.is_empty() {
-                    break;
-                }
-                mover
-                    .step(&plain, out)
-                    .map_err(|error| Refusal::layer(error.status(), error.reason()).closing())?
-            };
-            self.stream.consume(taken);
-            if taken == 0 {
-                break;
-            }
-        }
-        self.check_size(mover.count)
-    }
-
-    fn check_size(&self, count: u64) -> Result<(), Refusal> {
-        let size_max = self.core.options().body_size_max;
-        if size_max > 0 && count > size_max {
-            return Err(
-                Refusal::layer(413, "content is larger than client_max_body_size").closing(),
-            );
-        }
-        Ok(())
     }
 
     async fn acquire(
@@ -512,287 +443,6 @@ impl Forward<'_> {
         }
     }
 
-    /// Ends an exchange that is under way: with an answer while nothing of a response has been written, else by a cut.
-    fn stop(&self, exchange: &RefCell<Exchange>, progress: &Progress, refusal: Refusal) -> End {
-        if progress.head_sent.get() || progress.interim.get() {
-            self.cut(exchange, &refusal.reason)
-        } else {
-            End::Refused(refusal.closing())
-        }
-    }
-
-    fn cut(&self, exchange: &RefCell<Exchange>, reason: &str) -> End {
-        let mut exchange = exchange.borrow_mut();
-        if exchange.status == 0 {
-            // nginx's number for a client that got no answer.
-            exchange.status = 499;
-        }
-        exchange.reason = Some(reason.into());
-        End::Broken
-    }
-
-    /// Moves the rest of the request's content. A failed upstream is no end yet: its answer may already be on the way.
-    async fn send_content(
-        &self,
-        upstream: &Stream,
-        mover: &mut Mover,
-        write_timeout: Duration,
-    ) -> Result<(), SourceFault> {
-        if mover.done() {
-            return Ok(());
-        }
-        let options = &self.core.options();
-        let bounds = Bounds {
-            read_timeout: options.body_timeout,
-            rate_min: options.body_min_rate,
-            write_timeout,
-            size_max: options.body_size_max,
-        };
-        match pump::relay(self.core, self.stream, upstream, mover, &bounds, false).await {
-            Ok(()) | Err(Broken::Sink(_)) => Ok(()),
-            Err(Broken::Source(fault)) => Err(fault),
-        }
-    }
-
-    /// Reads the response and passes it on, interim ones first.
-    async fn receive(
-        &self,
-        exchange: &RefCell<Exchange>,
-        upstream: &Stream,
-        raw: &mut Vec<u8>,
-        response: &mut ResponseHead,
-        out: &mut Vec<u8>,
-        progress: &Progress,
-    ) -> Result<Received, Fault> {
-        let read_timeout = Duration::from_millis(self.service.read_timeout_ms);
-        let send_timeout = self.core.options().send_timeout;
-        let client_10 = self.head.version == Version::Http10;
-        let mut interim_count = 0;
-        let framing = loop {
-            self.read_head(upstream, raw, response, read_timeout)
-                .await?;
-            // Interim responses too: one that claims content is read in two ways (RFC 9110 §8.6).
-            let framing = framing::response_framing(response, raw, self.head.method)
-                .map_err(|error| Fault::upstream(502, error.reason()))?;
-            if !(100..200).contains(&response.status) || response.status == 101 {
-                break framing;
-            }
-            interim_count += 1;
-            if interim_count > crate::limits::INTERIM_RESPONSES_MAX {
-                return Err(Fault::upstream(
-                    502,
-                    "the upstream sends interim responses without end",
-                ));
-            }
-            // 100 was ours to say (or nobody asked); an HTTP/1.0 client knows no interim responses (RFC 9110 §15.2).
-            if response.status != 100 && !client_10 {
-                out.clear();
-                let parts = ResponseParts {
-                    head: response,
-                    raw,
-                    framing: Framing::None,
-                    emit: Emit::Bytes,
-                    bodiless: true,
-                    close: false,
-                    client_version: self.head.version,
-                    upgraded: false,
-                    debug: None,
-                };
-                rewrite::response(self.core, &exchange.borrow(), &parts, out);
-                self.stream.put(out);
-                progress.interim.set(true);
-                self.stream
-                    .flush(Some(Instant::now() + send_timeout))
-                    .await
-                    .map_err(|error| Fault::Client(describe(error).1))?;
-                progress.interim.set(false);
-            }
-        };
-        {
-            let mut exchange = exchange.borrow_mut();
-            exchange.answered = Some(std::time::Instant::now());
-            exchange.upstream_status = response.status;
-        }
-        let tunnel = response.status == 101;
-        if tunnel && !(self.websocket && is_websocket(response, raw)) {
-            return Err(Fault::upstream(
-                502,
-                "the upstream switched to a protocol nobody asked for",
-            ));
-        }
-        let bodiless = self.head.method == Method::Head || response.status == 304;
-        let emit = match framing {
-            Framing::Chunked | Framing::UntilClose if !client_10 => Emit::Chunked,
-            _ => Emit::Bytes,
-        };
-        let ends_with_close =
-            client_10 && matches!(framing, Framing::Chunked | Framing::UntilClose);
-        let close = self.closing || ends_with_close || self.core.draining.raised();
-        progress.persist.set(!close);
-        let options = ConnectionOptions::of(&response.fields, raw);
-
-        out.clear();
-        let parts = ResponseParts {
-            head: response,
-            raw,
-            framing,
-            emit,
-            bodiless,
-            close,
-            client_version: self.head.version,
-            upgraded: tunnel,
-            debug: self.debug().then_some(self.route),
-        };
-        rewrite::response(self.core, &exchange.borrow(), &parts, out);
-        let mut mover = Mover::new(framing, emit);
-        // Head and first content in one record and one send.
-        while !mover.done() && out.len() < crate::limits::BUFFER_SIZE {
-            let taken = {
-                let plain = upstream.plain();
-                if plain.is_empty() {
-                    break;
-                }
-                let window = plain.len().min(crate::limits::BUFFER_SIZE);
-                mover
-                    .step(&plain[..window], out)
-                    .map_err(|error| Fault::upstream(502, error.reason()))?
-            };
-            upstream.consume(taken);
-            if taken == 0 {
-                break;
-            }
-        }
-        {
-            let mut exchange = exchange.borrow_mut();
-            exchange.status = response.status;
-            exchange.proxied = true;
-        }
-        progress.head_sent.set(true);
-        self.stream.put(out);
-        if mover.done() {
-            // The caller flushes after what else belongs to the end of the exchange; nothing more to wait for here.
-            if close && !tunnel {
-                self.stream.put_close_notify();
-            }
-            self.stream
-                .flush(Some(Instant::now() + send_timeout))
-                .await
-                .map_err(|error| Fault::Client(describe(error).1))?;
-        } else {
-            let bounds = Bounds {
-                read_timeout,
-                rate_min: 0,
-                write_timeout: send_timeout,
-                size_max: 0,
-            };
-            pump::relay(self.core, upstream, self.stream, &mut mover, &bounds, close)
-                .await
-                .map_err(|broken| match broken {
-                    Broken::Sink(error) => Fault::Client(describe(error).1),
-                    Broken::Source(fault) => Fault::upstream(502, source_reason(&fault)),
-                })?;
-        }
-        Ok(Received {
-            version: response.version,
-            options,
-            status: response.status,
-            framing,
-            tunnel,
-        })
-    }
-
-    async fn read_head(
-        &self,
-        upstream: &Stream,
-        raw: &mut Vec<u8>,
-        response: &mut ResponseHead,
-        read_timeout: Duration,
-    ) -> Result<(), Fault> {
-        let limits = HeadLimits {
-            head_size_max: crate::limits::RESPONSE_HEAD_SIZE_MAX,
-            field_count_max: crate::limits::RESPONSE_FIELD_COUNT_MAX,
-            line_size_max: crate::limits::RESPONSE_HEAD_SIZE_MAX,
-        };
-        let mut heard = false;
-        response.clear();
-        loop {
-            let parsed = {
-                let plain = upstream.plain();
-                heard |= !plain.is_empty();
-                let parsed = if plain.is_empty() {
-                    Parsed::Partial
-                } else {
-                    head::parse_response(&plain, &limits, response)
-                        .map_err(|error| Fault::upstream(502, error.reason()))?
-                };
-                if parsed == Parsed::Complete {
-                    raw.clear();
-                    raw.extend_from_slice(&plain[..response.size]);
-                }
-                parsed
-            };
-            if parsed == Parsed::Complete {
-                upstream.consume(response.size);
-                return Ok(());
-            }
-            match upstream
-                .fill(self.core, Some(Instant::now() + read_timeout))
-                .await
-            {
-                Fill::Data => {}
-                Fill::Eof { .. } if heard => {
-                    return Err(Fault::upstream(
-                        502,
-                        "upstream closed the connection inside a response head",
-                    ));
-                }
-                Fill::Eof { .. } => {
-                    return Err(Fault::silent(
-                        502,
-                        "upstream prematurely closed connection while reading response header",
-                    ));
-                }
-                Fill::TimedOut | Fill::Interrupted => {
-                    return Err(Fault::silent(
-                        504,
-                        "upstream timed out while reading response header",
-                    ));
-                }
-                Fill::Failed(reason) => return Err(Fault::silent(502, &reason)),
-            }
-        }
-    }
-
-    /// Resolves when the client of this running exchange is no longer admitted by the newest configuration.
-    async fn verdict_turned(&self, exchange: &RefCell<Exchange>) {
-        if !admit::may_turn(self.route) {
-            return std::future::pending().await;
-        }
-        let id = exchange.borrow().id;
-        let asked = Asked {
-            head: self.head,
-            raw: self.raw,
-            request_id: std::str::from_utf8(&id).unwrap_or_default(),
-        };
-        // Looked at twice within the grace period, so that it is kept.
-        let step = (self.core.options().client_verdict_grace / 2).max(Duration::from_millis(10));
-        loop {
-            ring::sleep_until(Instant::now() + step).await;
-            if !admit::still_admitted(self.core, self.client, self.route.id, &asked) {
-                return;
-            }
-        }
-    }
-
-    fn debug(&self) -> bool {
-        self.core.options().allow_debug_header
-            && self
-                .head
-                .fields
-                .iter()
-                .any(|line| line.known == Name::KongDebug && line.value.of(self.raw) == b"1")
-    }
-
     fn log_attempt(&self, exchange: &RefCell<Exchange>, address: SocketAddr, reason: &str) {
         crate::proxy::log::upstream_failure(
             self.core,
@@ -842,110 +492,13 @@ enum Attempt {
     },
 }
 
-/// A response that was passed on whole.
-struct Received {
-    version: Version,
-    options: ConnectionOptions,
-    status: u16,
-    framing: Framing,
-    tunnel: bool,
-}
-
-#[derive(Default)]
-struct Progress {
-    head_sent: Cell<bool>,
-    /// An interim response is being written: where it would be cut is unknown.
-    interim: Cell<bool>,
-    persist: Cell<bool>,
-}
-
-enum Fault {
-    Client(Arc<str>),
-    Upstream {
-        status: u16,
-        reason: Arc<str>,
-        answered: bool,
-    },
-}
-
-impl Fault {
-    fn upstream(status: u16, reason: &str) -> Self {
-        Fault::Upstream {
-            status,
-            reason: reason.into(),
-            answered: true,
-        }
-    }
-
-    /// Before any byte of a response.
-    fn silent(status: u16, reason: &str) -> Self {
-        Fault::Upstream {
-            status,
-            reason: reason.into(),
-            answered: false,
-        }
-    }
-
-    fn reason(&self) -> Arc<str> {
-        match self {
-            Fault::Client(reason) | Fault::Upstream { reason, .. } => reason.clone(),
-        }
-    }
-}
-
-enum Raced {
-    Received(Result<Received, Fault>),
-    SourceFault(SourceFault),
-    VerdictTurned,
-    /// The drain's deadline has passed.
-    Aborted,
-}
-
 const VERDICT_TURNED: &str = "the client's certificate is no longer admitted";
 const DEADLINE_PASSED: &str = "the gateway stops: the drain's deadline has passed";
 
-/// Sends and receives at the same time; the response's end is the exchange's end. The content's future is dropped with it:
-/// the client's connection is then not used again.
-async fn race(
-    mut sending: Pin<&mut impl Future<Output = Result<(), SourceFault>>>,
-    mut receiving: Pin<&mut impl Future<Output = Result<Received, Fault>>>,
-    mut turned: Pin<&mut impl Future<Output = ()>>,
-    mut aborting: Pin<&mut impl Future<Output = ()>>,
-) -> Raced {
-    let mut sent = false;
-    std::future::poll_fn(move |context| {
-        if !sent {
-            match sending.as_mut().poll(context) {
-                Poll::Ready(Ok(())) => sent = true,
-                Poll::Ready(Err(fault)) => return Poll::Ready(Raced::SourceFault(fault)),
-                Poll::Pending => {}
-            }
-        }
-        if let Poll::Ready(received) = receiving.as_mut().poll(context) {
-            return Poll::Ready(Raced::Received(received));
-        }
-        if aborting.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Raced::Aborted);
-        }
-        turned.as_mut().poll(context).map(|()| Raced::VerdictTurned)
-    })
-    .await
-}
-
-fn describe(error: WriteError) -> (u16, Arc<str>) {
+pub(super) fn describe(error: WriteError) -> (u16, Arc<str>) {
     match error {
         WriteError::TimedOut => (504, "timed out while sending".into()),
         WriteError::Failed(reason) => (502, reason),
-    }
-}
-
-fn source_reason(fault: &SourceFault) -> &str {
-    match fault {
-        SourceFault::Malformed(error) => error.reason(),
-        SourceFault::Truncated => "upstream closed the connection inside a response",
-        SourceFault::TimedOut => "upstream timed out while sending a response",
-        SourceFault::TooLarge => "response is too large",
-        SourceFault::Failed(reason) => reason,
     }
 }
 
@@ -955,10 +508,4 @@ fn is_idempotent(method: Method) -> bool {
         method,
         Method::Get | Method::Head | Method::Put | Method::Delete | Method::Options | Method::Trace
     )
-}
-
-fn is_websocket(response: &ResponseHead, raw: &[u8]) -> bool {
-    response.fields.iter().any(|line| {
-        line.known == Name::Upgrade && line.value.of(raw).eq_ignore_ascii_case(b"websocket")
-    })
 }

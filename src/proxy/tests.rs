@@ -453,7 +453,7 @@ fn an_address_is_taken_from_what_trusted_proxies_wrote() {
         let mut options = settings();
         options.trusted = vec![crate::settings::cidr("10.0.0.0/8").unwrap()];
         options.real_ip_recursive = recursive;
-        let found = super::connection::reported_address(list, &options);
+        let found = super::matching::reported_address(list, &options);
         assert_eq!(found, expected.map(|text| text.parse().unwrap()), "{rule}");
     }
 }

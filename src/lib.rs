@@ -22,9 +22,11 @@ pub mod telemetry;
 pub mod proxy;
 pub mod worker;
 // ── control plane ──
+pub mod admin;
 pub mod control;
 pub mod publish;
 pub mod resolve;
+pub mod store;
 // ── front door ──
 pub mod cli;
 pub mod demo;

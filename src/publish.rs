@@ -137,7 +137,7 @@ fn facts(config: &Config, own_certificates: &[CertificateExpiry], number: u64) -
     let empty = config
         .tables
         .values()
-        .all(std::collections::BTreeMap::is_empty);
+        .all(crate::entity::Table::is_empty);
     let hash = if empty {
         "0".repeat(32)
     } else {

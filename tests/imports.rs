@@ -13,21 +13,39 @@ const DOORS: &[(&str, &[&str])] = &[
     ("rustls_native_certs", &["gateway/material.rs"]),
     ("core_affinity", &["settings/io.rs"]),
     ("serde_saphyr", &["declarative/"]),
-    ("hyper", &["telemetry/"]),
-    ("hyper_util", &["telemetry/"]),
+    ("hyper", &["telemetry/", "admin/"]),
+    ("hyper_util", &["telemetry/", "admin/"]),
+    ("redb", &["store/"]),
+    ("multer", &["admin/"]),
+    ("imbl", &["entity/mod.rs", "store/", "snapshot/"]),
     ("prometheus_client", &["telemetry/"]),
     ("hickory_resolver", &["resolve/"]),
     ("io_uring", &["ring/"]),
     ("monoio", &["ring/", "worker.rs", "proxy/"]),
     (
         "tokio",
-        &["telemetry/", "resolve/", "control.rs", "demo/mod.rs"],
+        &[
+            "telemetry/",
+            "resolve/",
+            "control.rs",
+            "demo/mod.rs",
+            "admin/",
+            "store/",
+            "publish/",
+        ],
     ),
     ("clap", &["cli/"]),
     ("rcgen", &["tls/keys.rs", "demo/pki.rs"]),
     (
         "crossbeam",
-        &["mailbox.rs", "telemetry/", "control.rs", "proxy/core.rs"],
+        &[
+            "mailbox.rs",
+            "telemetry/",
+            "control.rs",
+            "proxy/core.rs",
+            "store/",
+            "publish/",
+        ],
     ),
     ("socket2", &["worker.rs", "gateway/", "ring/socket.rs"]),
     ("base64", &["settings/pem.rs"]),
@@ -47,13 +65,15 @@ const FLOORS: &[&[&str]] = &[
     ],
     &["ring"],
     &["mailbox", "telemetry"],
-    &["proxy", "worker", "control", "publish", "resolve"],
+    &[
+        "proxy", "worker", "admin", "control", "publish", "resolve", "store",
+    ],
     &["cli", "demo", "gateway"],
 ];
 
 /// The two planes meet in `mailbox` and `snapshot` only.
 const DATA_PLANE: &[&str] = &["proxy", "worker"];
-const CONTROL_PLANE: &[&str] = &["control", "publish", "resolve"];
+const CONTROL_PLANE: &[&str] = &["admin", "control", "publish", "resolve", "store"];
 
 /// Pure: bytes and seconds are passed in.
 const WITHOUT_CLOCK: &[&str] = &["http1", "router", "tls", "limits"];

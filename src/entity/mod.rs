@@ -23,6 +23,7 @@ mod tests;
 pub mod upstreams;
 pub mod validate;
 
+use imbl::OrdMap;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,10 +48,13 @@ pub enum Kind {
 /// One normalised entity: every schema field present (unset ones null), defaults filled in.
 pub type Entity = Map<String, Value>;
 
-/// A whole configuration: validated, references resolved to `{"id": …}`.
+/// The rows of one kind, in ascending id. Persistent: a clone shares all rows, a change copies a path to one of them.
+pub type Table = OrdMap<Uuid, Arc<Entity>>;
+
+/// A whole configuration: validated, references resolved to `{"id": …}`. Cheap to clone (`Table`).
 #[derive(Clone, Default, Debug, PartialEq)]
 pub struct Config {
-    pub tables: BTreeMap<Kind, BTreeMap<Uuid, Arc<Entity>>>,
+    pub tables: BTreeMap<Kind, Table>,
 }
 
 impl Config {
@@ -73,9 +77,18 @@ impl Config {
     }
 
     pub fn insert(&mut self, kind: Kind, id: Uuid, entity: Entity) {
-        self.tables
-            .entry(kind)
-            .or_default()
-            .insert(id, Arc::new(entity));
+        self.put(kind, id, Arc::new(entity));
+    }
+
+    pub fn get(&self, kind: Kind, id: Uuid) -> Option<&Arc<Entity>> {
+        self.tables.get(&kind)?.get(&id)
+    }
+
+    pub fn put(&mut self, kind: Kind, id: Uuid, entity: Arc<Entity>) {
+        self.tables.entry(kind).or_default().insert(id, entity);
+    }
+
+    pub fn remove(&mut self, kind: Kind, id: Uuid) -> Option<Arc<Entity>> {
+        self.tables.get_mut(&kind)?.remove(&id)
     }
 }

@@ -40,6 +40,7 @@ declarative_config = {declarative}
 # Where clients connect, and where health and metrics are served.
 proxy_listen = 127.0.0.1:{proxy} ssl
 status_listen = 127.0.0.1:{status}
+admin_listen = off
 
 # The certificate for clients that name no host, or one that no other certificate is for.
 ssl_cert = {default_crt}

@@ -202,6 +202,7 @@ fn pem_problems(evaluated: &Evaluated) -> Vec<Problem> {
         ("ssl_cert", &settings.ssl_cert),
         ("status_ssl_cert", &settings.status_ssl_cert),
         ("admin_ssl_cert", &settings.admin_ssl_cert),
+        ("admin_ssl_client_ca", &settings.admin_ssl_client_ca),
         ("client_ssl_cert", &client(&settings.client_ssl_cert)),
     ];
     for (directive, sources) in certificates {

@@ -47,32 +47,88 @@ pub(super) fn apply(
             "is set and so is declarative_config_string; one of the two is accepted",
         );
     }
+    for (name, set) in [
+        ("declarative_config", settings.declarative_config.is_some()),
+        (
+            "declarative_config_string",
+            settings.declarative_config_string.is_some(),
+        ),
+    ] {
+        if set && settings.database == Database::Embedded {
+            report.error(
+                name,
+                &source(given, name),
+                "does not count with `database = embedded`; set `database = off` to serve it, or put it into the store with `sallyport config db_import FILE`",
+            );
+        }
+    }
     one_listener_per_address(settings, given, report);
+    protected_admin(settings, given, report);
     accepted_with_a_warning(settings, given, report);
 }
 
-/// The status listener cannot share an address with the proxy. Port 0 is any free port.
+/// Listeners of different kinds cannot share an address. Port 0 is any free port.
 fn one_listener_per_address(
     settings: &Settings,
     given: &BTreeMap<&'static str, Given>,
     report: &mut Report,
 ) {
-    for status in settings
-        .status_listen
-        .iter()
-        .filter(|listen| listen.addr.port() != 0)
-    {
-        if settings
-            .proxy_listen
-            .iter()
-            .any(|proxy| proxy.addr == status.addr)
-        {
+    let lists = [
+        ("proxy_listen", &settings.proxy_listen),
+        ("admin_listen", &settings.admin_listen),
+        ("status_listen", &settings.status_listen),
+    ];
+    for (at, (name, listeners)) in lists.iter().enumerate() {
+        for listen in listeners.iter().filter(|listen| listen.addr.port() != 0) {
+            for (other, others) in &lists[..at] {
+                if others.iter().any(|other| other.addr == listen.addr) {
+                    report.error(
+                        name,
+                        &source(given, name),
+                        format!("{} is an address of {other} too", listen.addr),
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// The Admin API returns private keys: beyond loopback it is for clients with certificates, unless told otherwise.
+fn protected_admin(
+    settings: &Settings,
+    given: &BTreeMap<&'static str, Given>,
+    report: &mut Report,
+) {
+    let authenticated = !settings.admin_ssl_client_ca.is_empty();
+    for listen in &settings.admin_listen {
+        let why = match (listen.addr.ip().is_loopback(), listen.ssl, authenticated) {
+            (true, _, _) | (_, true, true) => continue,
+            (false, false, _) => "without `ssl`",
+            (false, true, false) => "without `admin_ssl_client_ca`",
+        };
+        if settings.admin_listen_unprotected {
+            report.warn(
+                "admin_listen",
+                &source(given, "admin_listen"),
+                format!("{} is not loopback and is open {why}: whoever reaches it can read private keys", listen.addr),
+            );
+        } else {
             report.error(
-                "status_listen",
-                &source(given, "status_listen"),
-                format!("{} is an address of proxy_listen too", status.addr),
+                "admin_listen",
+                &source(given, "admin_listen"),
+                format!(
+                    "{} is not loopback and would be open {why}; use `ssl` with `admin_ssl_client_ca`, or set `admin_listen_unprotected = on`",
+                    listen.addr
+                ),
             );
         }
+    }
+    if authenticated && !settings.admin_listen.iter().any(|listen| listen.ssl) {
+        report.warn(
+            "admin_ssl_client_ca",
+            &source(given, "admin_ssl_client_ca"),
+            "does not count: no listener of admin_listen has `ssl`",
+        );
     }
 }
 
@@ -178,17 +234,7 @@ fn accepted_with_a_warning(
         );
     }
     // Directives that are worth a word whenever they are set to something that counts.
-    let when_given: [(&str, bool, &str); 9] = [
-        (
-            "admin_listen",
-            !settings.admin_listen.is_empty(),
-            "is accepted, but the Admin API is not served yet",
-        ),
-        (
-            "admin_ssl_cert",
-            true,
-            "is accepted, but the Admin API is not served yet",
-        ),
+    let when_given: [(&str, bool, &str); 7] = [
         (
             "ssl_session_cache_size",
             true,
@@ -301,6 +347,11 @@ impl Settings {
     /// Certificates and keys of `ssl_cert`, paired; empty when the generated pair is to be used.
     pub fn ssl_pairs(&self) -> impl Iterator<Item = (&PemSource, &PemSource)> {
         self.ssl_cert.iter().zip(&self.ssl_cert_key)
+    }
+
+    /// The same of `admin_ssl_cert`.
+    pub fn admin_ssl_pairs(&self) -> impl Iterator<Item = (&PemSource, &PemSource)> {
+        self.admin_ssl_cert.iter().zip(&self.admin_ssl_cert_key)
     }
 
     /// The same of `status_ssl_cert`.

@@ -107,8 +107,8 @@ directives! {
     "drain_timeout" or "nginx_main_worker_shutdown_timeout" => drain_timeout: Duration = "30s", timeout, Ours, Reload;
 
     // ── where the configuration of services and routes comes from ──
-    /// Store of entities.
-    "database" => database: Database = "off", database, Kong, Restart;
+    /// Store of entities: `embedded`, a file in the prefix that the Admin API writes, or `off`, a declarative file.
+    "database" => database: Database = "embedded", database, Kong, Restart;
     /// Declarative file, YAML or JSON.
     "declarative_config" => declarative_config: Option<PathBuf> = "", |v| optional(v, path), Kong, Reload;
     /// Declarative configuration as a text, YAML or JSON.
@@ -121,8 +121,18 @@ directives! {
     // ── listeners ──
     /// Listeners of the proxy.
     "proxy_listen" => proxy_listen: Vec<Listen> = "0.0.0.0:8000 reuseport backlog=16384, 0.0.0.0:8443 http2 ssl reuseport backlog=16384", listeners, Kong, Restart;
-    /// Listeners of the Admin API, which is not served yet.
-    "admin_listen" => admin_listen: Vec<Listen> = "off", listeners, Kong, Restart;
+    /// Listeners of the Admin API. Whoever reaches one can read private keys.
+    "admin_listen" => admin_listen: Vec<Listen> = "127.0.0.1:8001 reuseport backlog=16384, 127.0.0.1:8444 http2 ssl reuseport backlog=16384", listeners, Kong, Restart;
+    /// Certificate authorities whose clients may use the Admin API's TLS listeners; unset, nobody is asked for a certificate.
+    "admin_ssl_client_ca" => admin_ssl_client_ca: Vec<PemSource> = "", |v| list(v, pem_source), Ours, Reload;
+    /// Whether `admin_listen` may name an address that is not loopback without TLS and client certificates.
+    "admin_listen_unprotected" => admin_listen_unprotected: bool = "off", boolean, Ours, Restart;
+    /// Host names, beside those of the loopback, that the Admin API answers to on loopback listeners.
+    "admin_hosts" => admin_hosts: Vec<String> = "", |v| list(v, admin_host), Ours, Reload;
+    /// Pages that may call the Admin API from a browser: each URL's origin is allowed (CORS).
+    "admin_gui_url" => admin_gui_url: Vec<String> = "", |v| list(v, gui_url), Kong, Reload;
+    /// Largest content of a request to the Admin API.
+    "nginx_admin_client_max_body_size" => admin_client_max_body_size: Option<u64> = "10m", size_or_unbounded, Nginx, Reload;
     /// Listeners of health and metrics.
     "status_listen" => status_listen: Vec<Listen> = "127.0.0.1:8007", listeners, Kong, Restart;
     /// TCP and TLS streams, which are not served.
@@ -284,6 +294,38 @@ fn stream_listen(value: &str) -> Parsed<()> {
         return Ok(());
     }
     Err("TCP and TLS streams are not served; off is accepted".into())
+}
+
+/// A name or address without port, as a Host field has it.
+fn admin_host(value: &str) -> Parsed<String> {
+    let bare = value.trim_start_matches('[').trim_end_matches(']');
+    let name = |text: &str| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+    };
+    if bare.parse::<std::net::IpAddr>().is_ok() || name(value) {
+        return Ok(value.to_ascii_lowercase());
+    }
+    Err(format!(
+        "{} is not a host name; one without port is accepted",
+        shown(value)
+    ))
+}
+
+/// `scheme://host[:port][/path]`.
+fn gui_url(value: &str) -> Parsed<String> {
+    let rest = value
+        .strip_prefix("http://")
+        .or_else(|| value.strip_prefix("https://"));
+    match rest {
+        Some(rest) if !rest.is_empty() && !rest.starts_with('/') => Ok(value.to_owned()),
+        _ => Err(format!(
+            "{} is not a URL; http://host[:port] or https://host[:port] is accepted",
+            shown(value)
+        )),
+    }
 }
 
 fn verify_depth(value: &str) -> Parsed<u32> {

@@ -441,17 +441,24 @@ pub fn connections_max(value: &str) -> Parsed<u32> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Database {
+    /// A file in the prefix, written by the Admin API.
+    Embedded,
     /// A declarative file, or nothing yet.
     Off,
 }
 
 pub fn database(value: &str) -> Parsed<Database> {
     match value.to_ascii_lowercase().as_str() {
+        "embedded" => Ok(Database::Embedded),
         "off" => Ok(Database::Off),
         other @ ("postgres" | "cassandra") => Err(format!(
-            "`{other}` is not used by this gateway; set `database = off` and name a file in `declarative_config` (an embedded store is planned)"
+            "`{other}` is not used by this gateway; to migrate, dump the old gateway (`deck gateway dump -o kong.yml`, or `kong config db_export`), \
+             set `database = embedded` and run `sallyport config db_import kong.yml`; or set `database = off` and name the file in `declarative_config`"
         )),
-        _ => Err(format!("{} is not known; off is accepted", shown(value))),
+        _ => Err(format!(
+            "{} is not known; embedded or off is accepted",
+            shown(value)
+        )),
     }
 }
 

@@ -84,7 +84,10 @@ const ROWS: &[(&str, Values)] = &[
     ("drain_timeout", WAIT),
     (
         "database",
-        (&["off", "OFF"], &["postgres", "cassandra", "on", "sqlite"]),
+        (
+            &["embedded", "off", "OFF"],
+            &["postgres", "cassandra", "on", "sqlite"],
+        ),
     ),
     ("declarative_config", PATH),
     (
@@ -107,6 +110,29 @@ const ROWS: &[(&str, Values)] = &[
     ),
     ("proxy_listen", LISTENERS),
     ("admin_listen", LISTENERS),
+    ("admin_ssl_client_ca", PEMS),
+    ("admin_listen_unprotected", SWITCH),
+    (
+        "admin_hosts",
+        (
+            &["gateway.internal", "a.test, 192.0.2.1", "::1"],
+            &["a.test:8001", "http://a.test", "a b"],
+        ),
+    ),
+    (
+        "admin_gui_url",
+        (
+            &[
+                "http://localhost:8002",
+                "https://gui.test/km, http://a.test",
+            ],
+            &["localhost:8002", "https://", "ftp://a.test", "https:///x"],
+        ),
+    ),
+    (
+        "nginx_admin_client_max_body_size",
+        (&["0", "8k", "10m"], &["8kb", "-1"]),
+    ),
     ("status_listen", LISTENERS),
     ("stream_listen", (&["off"], &["0.0.0.0:9000"])),
     (

@@ -282,6 +282,8 @@ fn other_databases_are_refused_with_what_to_use() {
         let text = problems[0].to_string();
         assert!(
             text.contains(database)
+                && text.contains("database = embedded")
+                && text.contains("config db_import")
                 && text.contains("database = off")
                 && text.contains("declarative_config"),
             "{text}"
@@ -292,6 +294,7 @@ fn other_databases_are_refused_with_what_to_use() {
 #[test]
 fn two_declarative_sources_are_refused() {
     let problems = with(&[
+        ("database", "off"),
         ("declarative_config", "/a"),
         ("declarative_config_string", "{}"),
     ])
@@ -313,7 +316,11 @@ fn the_effective_text_reads_back_as_the_same_settings() {
         .map_err(|problems| texts(&problems))
         .expect("its own text");
     assert_eq!(again.settings, loaded.settings);
-    let secret = with(&[("declarative_config_string", "key: hidden")]).expect("a text");
+    let secret = with(&[
+        ("database", "off"),
+        ("declarative_config_string", "key: hidden"),
+    ])
+    .expect("a text");
     assert!(!effective_text(&secret).contains("hidden"));
 }
 
@@ -389,9 +396,65 @@ fn what_a_reload_rebuilds_needs_no_restart() {
             "database",
             "proxy_listen",
             "admin_listen",
+            "admin_listen_unprotected",
             "status_listen",
             "stream_listen",
             "tls_provider",
         ]
     );
+}
+
+#[test]
+fn a_declarative_file_beside_the_store_is_refused_not_ignored() {
+    for name in ["declarative_config", "declarative_config_string"] {
+        for database in [&[][..], &[("database", "embedded")]] {
+            let given: Vec<_> = database.iter().copied().chain([(name, "/a")]).collect();
+            let problems = with(&given).expect_err(name);
+            let text = problems[0].to_string();
+            assert!(
+                text.contains(name)
+                    && text.contains("database = off")
+                    && text.contains("config db_import"),
+                "{text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_admin_api_is_not_opened_to_others_without_tls_and_client_certificates() {
+    const CA: (&str, &str) = ("admin_ssl_client_ca", "/ca.pem");
+    const OPEN: (&str, &str) = ("admin_listen_unprotected", "on");
+    // (listeners, other directives, refused)
+    let table: &[(&str, &[(&str, &str)], bool)] = &[
+        ("127.0.0.1:8001", &[], false),
+        ("[::1]:8001", &[], false),
+        ("127.0.0.1:8444 ssl", &[CA], false),
+        ("0.0.0.0:8001", &[], true),
+        ("[::]:8001", &[], true),
+        ("192.0.2.1:8001", &[], true),
+        ("0.0.0.0:8444 ssl", &[], true),
+        ("0.0.0.0:8001", &[CA], true),
+        ("0.0.0.0:8444 ssl", &[CA], false),
+        ("127.0.0.1:8001, 0.0.0.0:8444 ssl", &[CA], false),
+        ("0.0.0.0:8001", &[OPEN], false),
+        ("0.0.0.0:8444 ssl", &[OPEN], false),
+    ];
+    for (listeners, others, refused) in table {
+        let mut given = vec![("admin_listen", *listeners)];
+        given.extend(*others);
+        match (with(&given), refused) {
+            (Err(problems), true) => {
+                let text = problems[0].to_string();
+                assert!(text.contains("admin_listen"), "{listeners}: {text}");
+            }
+            (Ok(loaded), false) => {
+                let warned = warned(&loaded)
+                    .iter()
+                    .any(|text| text.contains("private keys"));
+                assert_eq!(warned, others.contains(&OPEN), "{listeners} {others:?}");
+            }
+            (outcome, _) => panic!("{listeners} {others:?}: {:?}", outcome.err()),
+        }
+    }
 }

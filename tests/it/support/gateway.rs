@@ -109,6 +109,7 @@ impl Setup {
             "declarative_config",
             folder.path().join("kong.yml").display().to_string(),
         );
+        default("admin_listen", "off".into());
         default("engine", engine());
         default("nginx_worker_processes", "1".into());
         default("cores", core_of_this_one());

@@ -1,0 +1,292 @@
+//! The publishing thread: the only one that compiles. It takes commits of the store, reloads and replacements in the order
+//! in which they came, and puts each outcome before every core.
+
+use super::live::Raise;
+use super::{Configuration, Facts, Publisher, broadcast};
+use crate::entity::{Config, Kind};
+use crate::limits;
+use crate::mailbox::Post;
+use crate::options::Options;
+use crate::snapshot::{Globals, Snapshot};
+use crate::snapshot::tls_glue::Tls;
+use crate::store::fixed::Fixed;
+use crate::store::{Revision, Store, Watched};
+use crate::telemetry::access::Level;
+use crate::telemetry::log;
+use crate::telemetry::metrics::CertificateExpiry;
+use crossbeam::channel::{Receiver, Sender, bounded};
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+/// What the thread is told.
+pub enum Order {
+    /// The store has committed.
+    Changed(Watched),
+    /// Settings have been read again.
+    Reload(Box<Prepared>, Reply),
+    /// A whole configuration in place of the declarative one (`POST /config`).
+    Replace(Box<Configuration>, Reply),
+}
+
+/// Settings read again and sound by themselves.
+pub struct Prepared {
+    pub globals: Globals<Tls>,
+    pub certificates: Vec<CertificateExpiry>,
+    pub options: Arc<Options>,
+    /// `None`: the store has it.
+    pub configuration: Option<Configuration>,
+}
+
+/// What has become live, or every reason why nothing has changed.
+pub type Reply = oneshot::Sender<Result<Published, Vec<String>>>;
+
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// The snapshot's.
+    pub number: u64,
+    /// Of the store.
+    pub revision: Revision,
+    pub warnings: Vec<String>,
+}
+
+/// What the thread works with.
+pub struct Parts {
+    /// Has compiled the configuration that the cores began with.
+    pub publisher: Publisher,
+    pub post: Arc<Post>,
+    pub options: Arc<Options>,
+    pub store: Arc<dyn Store>,
+    /// The same store when it is the declarative one.
+    pub fixed: Option<Arc<Fixed>>,
+    /// The revision that the cores began with.
+    pub revision: Revision,
+    /// What the first compilation was made of.
+    pub config: Config,
+    pub raise: Raise,
+    pub facts: Arc<Mutex<Facts>>,
+}
+
+/// Sends orders. The thread ends with the process: it owns nothing that must be closed.
+#[derive(Clone)]
+pub struct Orders(Sender<Order>);
+
+impl Orders {
+    /// False when too many wait.
+    pub fn send(&self, order: Order) -> bool {
+        self.0.try_send(order).is_ok()
+    }
+}
+
+/// # Errors
+/// A thread cannot be started.
+pub fn start(parts: Parts) -> std::io::Result<Orders> {
+    let (sender, orders) = bounded(limits::PUBLISH_ORDERS_MAX);
+    let mut watch = parts.store.watch(parts.revision);
+    let commits = sender.clone();
+    thread::Builder::new()
+        .name("watch".into())
+        .spawn(move || {
+            // Waiting here lets the store's own queue fill, which it turns into one `Lagged`.
+            while let Some(watched) = watch.next() {
+                if commits.send(Order::Changed(watched)).is_err() {
+                    return;
+                }
+            }
+        })?;
+    thread::Builder::new()
+        .name("publish".into())
+        .spawn(move || Publishing { parts, orders, next: None }.run())?;
+    Ok(Orders(sender))
+}
+
+struct Publishing {
+    parts: Parts,
+    orders: Receiver<Order>,
+    /// Taken from the channel, and not yet its turn.
+    next: Option<Order>,
+}
+
+impl Publishing {
+    fn run(mut self) {
+        while let Some(order) = self.next.take().or_else(|| self.orders.recv().ok()) {
+            let done = catch_unwind(AssertUnwindSafe(|| self.order(order)));
+            if done.is_err() {
+                // What the compiler remembers may be half of something: it begins anew.
+                self.parts.publisher.forget();
+                log::error(
+                    Level::Crit,
+                    "publishing a configuration ended in a panic; the one before serves on",
+                );
+                let image = self.parts.store.image();
+                self.parts.raise.refused(image.revision);
+            }
+        }
+    }
+
+    fn order(&mut self, order: Order) {
+        match order {
+            Order::Changed(watched) => self.changed(watched),
+            Order::Reload(prepared, reply) => {
+                let outcome = self.reload(*prepared);
+                let _ = reply.send(outcome);
+            }
+            Order::Replace(configuration, reply) => {
+                let outcome = self.replace(&configuration);
+                let _ = reply.send(outcome);
+            }
+        }
+    }
+
+    /// Compiles for all commits that wait at once.
+    fn changed(&mut self, first: Watched) {
+        let mut changes = Changes::default();
+        changes.add(&first);
+        let mut newest = first;
+        while let Ok(order) = self.orders.try_recv() {
+            match order {
+                Order::Changed(watched) => {
+                    changes.add(&watched);
+                    newest = watched;
+                }
+                other => {
+                    self.next = Some(other);
+                    break;
+                }
+            }
+        }
+        let image = match newest {
+            Watched::Commit(commit) => commit.image.clone(),
+            Watched::Lagged(image) => image,
+        };
+        if same(&self.parts.config, &image.config) {
+            return self.parts.raise.live(image.revision);
+        }
+        let compiled = match &changes.rows {
+            Some(rows) => self.parts.publisher.change(&image.config, rows),
+            None => self.parts.publisher.whole(&image.config, Vec::new()),
+        };
+        match compiled {
+            Ok(snapshot) => {
+                self.publish(&snapshot, &image.config);
+                for warning in self.parts.publisher.take_warnings() {
+                    log::error(Level::Warn, warning);
+                }
+                self.parts.raise.live(image.revision);
+            }
+            Err(problems) => {
+                for problem in problems {
+                    log::error(
+                        Level::Crit,
+                        format_args!("revision {} cannot be served: {problem}", image.revision),
+                    );
+                }
+                self.parts.raise.refused(image.revision);
+            }
+        }
+    }
+
+    fn reload(&mut self, prepared: Prepared) -> Result<Published, Vec<String>> {
+        let image = self.parts.store.image();
+        let Prepared {
+            globals,
+            certificates,
+            options,
+            configuration,
+        } = prepared;
+        let replaced = configuration.is_some();
+        let configuration = configuration.unwrap_or_else(|| Configuration {
+            config: image.config.clone(),
+            warnings: Vec::new(),
+        });
+        let snapshot = self
+            .parts
+            .publisher
+            .compile_with(globals, certificates, &configuration)?;
+        self.parts.options = options;
+        Ok(self.finish(&snapshot, configuration.config, replaced, image.revision))
+    }
+
+    fn replace(&mut self, configuration: &Configuration) -> Result<Published, Vec<String>> {
+        let revision = self.parts.store.image().revision;
+        let snapshot = self.parts.publisher.compile(configuration)?;
+        Ok(self.finish(&snapshot, configuration.config.clone(), true, revision))
+    }
+
+    fn finish(
+        &mut self,
+        snapshot: &Arc<Snapshot>,
+        config: Config,
+        replaced: bool,
+        revision: Revision,
+    ) -> Published {
+        self.publish(snapshot, &config);
+        let revision = match &self.parts.fixed {
+            // Its watch tells of the new one too, which `same` then recognises.
+            Some(fixed) if replaced => fixed.replace(config),
+            _ => revision,
+        };
+        self.parts.raise.live(revision);
+        Published {
+            number: snapshot.number,
+            revision,
+            warnings: self.parts.publisher.take_warnings(),
+        }
+    }
+
+    fn publish(&mut self, snapshot: &Arc<Snapshot>, config: &Config) {
+        for core in broadcast(&self.parts.post, snapshot, &self.parts.options) {
+            log::error(
+                Level::Crit,
+                format_args!("core {core} did not take the new configuration"),
+            );
+        }
+        self.parts.config = config.clone();
+        *self
+            .parts
+            .facts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = self.parts.publisher.facts();
+    }
+}
+
+/// Rows that have changed since the last compilation.
+#[derive(Default)]
+struct Changes {
+    seen: HashSet<(Kind, Uuid)>,
+    /// `None`: too many, or not known.
+    rows: Option<Vec<(Kind, Uuid)>>,
+    begun: bool,
+}
+
+impl Changes {
+    fn add(&mut self, watched: &Watched) {
+        if !std::mem::replace(&mut self.begun, true) {
+            self.rows = Some(Vec::new());
+        }
+        let Watched::Commit(commit) = watched else {
+            self.rows = None;
+            return;
+        };
+        let Some(rows) = &mut self.rows else { return };
+        for change in &commit.changes {
+            if self.seen.insert((change.kind, change.id)) {
+                rows.push((change.kind, change.id));
+            }
+        }
+    }
+}
+
+/// Whether two configurations are one and the same, by address: a table that was touched is another one.
+fn same(one: &Config, other: &Config) -> bool {
+    Kind::ALL.into_iter().all(|kind| {
+        match (one.tables.get(&kind), other.tables.get(&kind)) {
+            (Some(one), Some(other)) => one.ptr_eq(other) || (one.is_empty() && other.is_empty()),
+            (None, None) => true,
+            (Some(table), None) | (None, Some(table)) => table.is_empty(),
+        }
+    })
+}

@@ -107,7 +107,7 @@ fn check_prints_every_error_of_settings_and_declarative_file() {
     let folder = Folder::new();
     let conf = folder.file(
         "s.conf",
-        "log_level = loud\nproxy_listen = off\ndeclarative_config = bad.yml\nssl_cert = /nowhere/c.pem\nssl_cert_key = /nowhere/k.pem\n",
+        "log_level = loud\nproxy_listen = off\ndatabase = off\ndeclarative_config = bad.yml\nssl_cert = /nowhere/c.pem\nssl_cert_key = /nowhere/k.pem\n",
     );
     let (code, out, err) = sallyport(&["check", &conf, "--set", "engine=kqueue"]);
     assert!(is(code, 1));
@@ -117,8 +117,8 @@ fn check_prints_every_error_of_settings_and_declarative_file() {
         format!("error: {conf}:1: log_level: `loud` is not known"),
         "error: flag --set: engine: `kqueue` is not known".to_owned(),
         // §4.2, wire texts.
-        format!("error: {conf}:4: ssl_cert: failed loading certificate from /nowhere/c.pem"),
-        format!("error: {conf}:5: ssl_cert_key: failed loading key from /nowhere/k.pem"),
+        format!("error: {conf}:5: ssl_cert: failed loading certificate from /nowhere/c.pem"),
+        format!("error: {conf}:6: ssl_cert_key: failed loading key from /nowhere/k.pem"),
         "error: bad.yml:2: services.0.host: required field missing".to_owned(),
         format!("error: configuration at {conf} is not valid (5 errors)"),
     ] {

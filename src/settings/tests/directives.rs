@@ -332,6 +332,8 @@ fn companion(name: &str, value: &str) -> Vec<(&'static str, String)> {
         "status_ssl_cert" | "status_ssl_cert_key" => half("status_ssl_cert", "status_ssl_cert_key"),
         "admin_ssl_cert" | "admin_ssl_cert_key" => half("admin_ssl_cert", "admin_ssl_cert_key"),
         "ssl_ciphers" => vec![("ssl_cipher_suite", "custom".into())],
+        "declarative_config" | "declarative_config_string" => vec![("database", "off".into())],
+        "admin_listen" => vec![("admin_listen_unprotected", "on".into())],
         _ => Vec::new(),
     }
 }
@@ -527,8 +529,11 @@ fn relative_logs_are_below_the_prefix() {
 fn accepted_values_that_do_less_are_warned_about() {
     let rows: &[(&[(&str, &str)], &str)] = &[
         (
-            &[("admin_listen", "127.0.0.1:8001")],
-            "admin_listen: is accepted, but the Admin API is not served yet",
+            &[
+                ("admin_ssl_client_ca", "/ca.pem"),
+                ("admin_listen", "127.0.0.1:8001"),
+            ],
+            "admin_ssl_client_ca: does not count: no listener",
         ),
         (
             &[("ssl_session_cache_size", "10m")],

@@ -21,7 +21,14 @@ const DOORS: &[(&str, &[&str])] = &[
     ("monoio", &["ring/", "worker.rs", "proxy/"]),
     (
         "tokio",
-        &["telemetry/", "resolve/", "control.rs", "demo/mod.rs"],
+        &[
+            "telemetry/",
+            "resolve/",
+            "control.rs",
+            "control/",
+            "publish.rs",
+            "demo/mod.rs",
+        ],
     ),
     ("clap", &["cli/"]),
     ("rcgen", &["tls/keys.rs", "demo/pki.rs"]),

@@ -1,6 +1,11 @@
 //! The control thread: everything that waits. It never blocks: compiling and file reading run on blocking threads.
 
+mod reload;
+#[cfg(test)]
+mod tests;
+
 use crate::http1::error_body::Templates;
+use crate::limits;
 use crate::mailbox::{Answer, Down, Epochs, Inbox, Post, Up};
 use crate::options::Options;
 use crate::publish::{self, Configuration, Facts, Material, Publisher};
@@ -13,9 +18,8 @@ use crate::telemetry::metrics::{CoreMetrics, ProcessFacts};
 use crate::telemetry::process;
 use crate::telemetry::status::{self, StatusSource, StatusTls};
 use crate::tls::provider::Chosen;
-use crate::tls::server::ServerPolicy;
 use crate::tls::tickets::EpochSecret;
-use crate::{limits, settings};
+use reload::Reloading;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -66,7 +70,10 @@ pub fn run(control: Control) -> Result<(), String> {
         .build()
         .map_err(|error| error.to_string())?;
     let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, live(control))
+    let ended = local.block_on(&runtime, live(control));
+    // A reload that reads a file without end is not waited for.
+    runtime.shutdown_background();
+    ended
 }
 
 /// What tasks of the control thread share.
@@ -151,35 +158,29 @@ async fn live(control: Control) -> Result<(), String> {
     }
     log::error(Level::Notice, format_args!("{cores} cores are ready"));
 
-    let mut reloading = Reloading {
-        loaded,
-        invocation,
-        publisher: Some(publisher),
-        reading,
-        status_tls,
-    };
+    let mut reloading = Reloading::new(loaded, invocation, publisher, reading, status_tls);
     let mut epoch_length = reloading.loaded.settings.ticket_epoch();
     let mut epoch = epochs_of(epoch_length);
     let mut watch = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
             what = signals.next() => match what {
-                Asked::Reload => {
-                    reloading.reload(&shared, &names).await;
-                    let wanted = reloading.loaded.settings.ticket_epoch();
-                    if wanted != epoch_length {
-                        epoch_length = wanted;
-                        epoch = epochs_of(wanted);
-                    }
-                }
+                Asked::Reload => reloading.begin(&shared.chosen),
                 Asked::Reopen => shared.logs.reopen(),
                 Asked::Stop => break,
             },
+            prepared = reloading.prepared() => {
+                reloading.end(prepared, &shared, &names);
+                let wanted = reloading.loaded.settings.ticket_epoch();
+                if wanted != epoch_length {
+                    epoch_length = wanted;
+                    epoch = epochs_of(wanted);
+                }
+            }
             _ = epoch.tick() => {
                 let current = EpochSecret { number: epochs.current.number + 1, secret: crate::tls::tickets::random_secret() };
                 epochs = Epochs { previous: Some(epochs.current), current };
-                let epochs = Arc::new(epochs.clone());
-                shared.post.broadcast(|| Down::Tickets(epochs.clone()));
+                shared.post.tickets(&Arc::new(epochs.clone()));
             }
             _ = watch.tick() => {
                 if let Some(reason) = ended(&mut workers) {
@@ -222,7 +223,7 @@ async fn drain(
         format_args!("draining for at most {} s", timeout.as_secs()),
     );
     let mut deadline = Instant::now() + timeout;
-    shared.post.broadcast(|| Down::Drain { deadline });
+    shared.post.drain(deadline);
     let mut drained = 0;
     let slack = Duration::from_millis(500);
     while drained < shared.post.cores() && Instant::now() < deadline + slack {
@@ -234,7 +235,7 @@ async fn drain(
             },
             what = signals.next() => if matches!(what, Asked::Stop) {
                 deadline = Instant::now();
-                shared.post.broadcast(|| Down::Drain { deadline });
+                shared.post.drain(deadline);
             },
             () = tokio::time::sleep_until((deadline + slack).into()) => {}
         }
@@ -295,8 +296,7 @@ async fn listen_to_cores(
                             .send(core, Down::Resolved(name, Arc::new(answer)));
                     });
                 }
-                // Old snapshots die with their last reference; the gauge of lag is in the core's own figures.
-                Up::Holds { .. } => {}
+                Up::Released(snapshot) => publish::retire(snapshot),
                 Up::Ready { .. } => drop(events.send(Event::Ready)),
                 Up::Drained { .. } => drop(events.send(Event::Drained)),
             }
@@ -312,147 +312,6 @@ fn resolver(settings: &ResolveSettings) -> Result<Arc<Resolver>, String> {
     Resolver::new(settings.clone())
         .map(Arc::new)
         .map_err(|error| error.to_string())
-}
-
-/// A reload: the settings are read again, then certificate files and the configuration. Only when all of it is sound
-/// does anything change.
-struct Reloading {
-    loaded: Loaded,
-    invocation: Invocation,
-    publisher: Option<Publisher>,
-    reading: Reading,
-    status_tls: Option<Arc<StatusTls>>,
-}
-
-impl Reloading {
-    async fn reload(&mut self, shared: &Arc<Shared>, names: &Mutex<Arc<Resolver>>) {
-        log::error(Level::Notice, "reloading");
-        let Some(mut publisher) = self.publisher.take() else {
-            return;
-        };
-        let invocation = self.invocation.clone();
-        let (reading, chosen) = (self.reading, shared.chosen.clone());
-        let prepared = tokio::task::spawn_blocking(move || {
-            let prepared = prepare(&mut publisher, &invocation, reading, &chosen);
-            (publisher, prepared)
-        })
-        .await;
-        let Ok((mut publisher, prepared)) = prepared else {
-            log::error(
-                Level::Crit,
-                "a reload ended in a panic; the old configuration serves on and cannot be reloaded",
-            );
-            return;
-        };
-        match prepared {
-            Ok(Prepared {
-                loaded,
-                snapshot,
-                options,
-                status,
-            }) => {
-                for warning in loaded
-                    .warnings
-                    .iter()
-                    .map(ToString::to_string)
-                    .chain(publisher.take_warnings())
-                {
-                    log::error(Level::Warn, warning);
-                }
-                for name in settings::restart_needed(&self.loaded, &loaded) {
-                    log::error(
-                        Level::Warn,
-                        format_args!("{name} has changed and takes effect after a restart"),
-                    );
-                }
-                for core in publish::broadcast(&shared.post, &snapshot, &options) {
-                    log::error(
-                        Level::Crit,
-                        format_args!("core {core} did not take the new configuration"),
-                    );
-                }
-                match resolver(&(reading.resolving)(&loaded.settings)) {
-                    Ok(resolver) => {
-                        *names.lock().unwrap_or_else(PoisonError::into_inner) = resolver
-                    }
-                    Err(error) => log::error(
-                        Level::Error,
-                        format_args!("dns: {error}; the old resolver serves on"),
-                    ),
-                }
-                if let (Some(tls), Some(policy)) = (&self.status_tls, status) {
-                    tls.replace(policy);
-                }
-                shared.logs.set_level((reading.log_level)(&loaded.settings));
-                *shared.facts.lock().unwrap_or_else(PoisonError::into_inner) = publisher.facts();
-                shared.reloads_ok.fetch_add(1, Ordering::Relaxed);
-                self.loaded = loaded;
-                log::error(
-                    Level::Notice,
-                    format_args!("configuration {} is live", snapshot.number),
-                );
-            }
-            Err(errors) => {
-                shared.reloads_refused.fetch_add(1, Ordering::Relaxed);
-                for error in &errors {
-                    log::error(Level::Error, format_args!("reload refused: {error}"));
-                }
-                log::error(
-                    Level::Error,
-                    "reload refused; the old configuration serves on",
-                );
-            }
-        }
-        self.publisher = Some(publisher);
-    }
-}
-
-/// A reload that nothing stands in the way of.
-struct Prepared {
-    loaded: Loaded,
-    snapshot: Arc<crate::snapshot::Snapshot>,
-    options: Arc<Options>,
-    status: Option<Arc<ServerPolicy>>,
-}
-
-fn prepare(
-    publisher: &mut Publisher,
-    invocation: &Invocation,
-    reading: Reading,
-    chosen: &Chosen,
-) -> Result<Prepared, Vec<String>> {
-    // The file is read even when a directive is refused: one reload tells all there is to mend.
-    let evaluated = invocation.evaluate();
-    let mut errors: Vec<String> = evaluated.errors.iter().map(ToString::to_string).collect();
-    let material =
-        (reading.material)(&evaluated.settings, chosen, errors.is_empty()).map_err(|problems| {
-            let lines = problems.lines().filter(|line| !evaluated.tells(line));
-            lines.map(str::to_owned).collect::<Vec<_>>()
-        });
-    let configuration = (reading.configuration)(&evaluated.settings);
-    match (material, configuration, evaluated.into_result()) {
-        (Ok(material), Ok(configuration), Ok(loaded)) => {
-            let Material {
-                globals,
-                certificates,
-                status,
-                templates,
-            } = material;
-            let snapshot = publisher.compile_with(globals, certificates, &configuration)?;
-            let options = Arc::new((reading.options)(&loaded.settings, templates));
-            Ok(Prepared {
-                loaded,
-                snapshot,
-                options,
-                status,
-            })
-        }
-        (material, configuration, _) => {
-            errors.extend(material.err().unwrap_or_default());
-            errors.extend(configuration.err().unwrap_or_default());
-            Err(errors)
-        }
-    }
 }
 
 impl StatusSource for Shared {

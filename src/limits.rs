@@ -292,3 +292,11 @@ pub const NAME_WAIT_MS: u64 = RESOLVE_DEADLINE_MS + 2000;
 
 /// Interim (1xx) responses before a final one; each starts the read timeout anew, so an upstream could go on for ever.
 pub const INTERIM_RESPONSES_MAX: usize = 16;
+
+// ── a core's clock ──
+/// One beat (ms): log chunks leave with it.
+pub const BEAT_MS: u64 = 100;
+/// Beats after which an exchange begins to look whether its client has left: what is answered sooner pays nothing for it.
+pub const CLIENT_WATCH_BEATS: u64 = 3;
+/// Beats between two looks, which begin at `CLIENT_WATCH_BEATS` and double.
+pub const CLIENT_WATCH_BEATS_MAX: u64 = 12;

@@ -265,7 +265,8 @@ fn spawn_connection(core: &Rc<Core>, future: impl Future<Output = ()> + 'static)
 async fn tick(core: Rc<Core>) {
     let mut count: u32 = 0;
     loop {
-        monoio::time::sleep(Duration::from_millis(100)).await;
+        monoio::time::sleep(Duration::from_millis(limits::BEAT_MS)).await;
+        core.clock.beat();
         count = count.wrapping_add(1);
         {
             let mut log = core.log.borrow_mut();

@@ -28,6 +28,7 @@ const DOORS: &[(&str, &[&str])] = &[
             "telemetry/",
             "resolve/",
             "control.rs",
+            "control/",
             "demo/mod.rs",
             "admin/",
             "store/",

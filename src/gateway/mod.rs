@@ -158,18 +158,21 @@ fn run(start: Start) -> Result<ExitCode, String> {
         logs: logs.clone(),
         workers,
         node_id,
-        reading: Reading {
-            options: convert::options,
-            configuration: configuration::read,
-            material: material::load,
-            resolving: convert::resolve_settings,
-            log_level: convert::log_level,
-        },
+        reading: READING,
     };
     let outcome = control::run(control);
     drop(logs);
     outcome.map(|()| ExitCode::SUCCESS)
 }
+
+/// How a reload reads what the start has read.
+pub(crate) const READING: Reading = Reading {
+    options: convert::options,
+    configuration: configuration::read,
+    material: material::load,
+    resolving: convert::resolve_settings,
+    log_level: convert::log_level,
+};
 
 /// Asks for a ring and gives it back: a refusal is told with its remedy before anything else is started.
 fn check_engine(engine: Engine) -> Result<(), String> {
@@ -283,4 +286,27 @@ fn first_epochs() -> Epochs {
 
 fn random_16() -> [u8; 16] {
     *uuid::Uuid::new_v4().as_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_ring_is_told_with_its_remedy_and_the_other_mode() {
+        for (number, remedies) in [
+            (libc::EPERM, &["kernel.io_uring_disabled", "seccomp"][..]),
+            (libc::ENOSYS, &["Linux 5.11"]),
+            (libc::ENOMEM, &["RLIMIT_MEMLOCK"]),
+            (libc::EIO, &["dmesg"]),
+        ] {
+            let told = engine_refused(&io::Error::from_raw_os_error(number));
+            for word in remedies
+                .iter()
+                .chain(&["io_uring cannot be used", "engine = epoll"])
+            {
+                assert!(told.contains(word), "{number}: {word} in {told}");
+            }
+        }
+    }
 }

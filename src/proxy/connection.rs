@@ -6,6 +6,7 @@ use crate::http1::framing::{self, DownstreamExchange, Framing, Persistence};
 use crate::http1::head::{self, Method, Version};
 use crate::limits;
 use crate::options::RealIp;
+use crate::plugin::Admitted;
 use crate::proxy::admit::{self, Asked, Memo};
 use crate::proxy::core::{ConnectionCount, Core, Exchanging, Handshaking};
 use crate::proxy::exchange::{Client, Exchange, Refusal, Scratch};
@@ -127,12 +128,18 @@ async fn serve_request(
     let head_read = read_head(core, stream, scratch).await;
     let _exchanging = Exchanging::begin(core);
     let exchange = RefCell::new(Exchange::begin(core.request_id(), client, traffic_before));
+    let turn = Turn {
+        core,
+        stream,
+        client,
+        exchange: &exchange,
+        head: None,
+        route: None,
+    };
     if let Err(end) = head_read {
         return match end {
             HeadEnd::Gone => After::Close,
-            HeadEnd::Refused(refusal) => {
-                answer(core, stream, client, &exchange, None, None, refusal, true).await
-            }
+            HeadEnd::Refused(refusal) => turn.answer(refusal, true).await,
         };
     }
     let Scratch {
@@ -146,6 +153,11 @@ async fn serve_request(
         answer: answer_out,
         router: router_scratch,
     } = scratch;
+
+    let turn = Turn {
+        head: Some((head, raw)),
+        ..turn
+    };
 
     // What the connection allows, whatever the request becomes.
     let options = fields::ConnectionOptions::of(&head.fields, raw);
@@ -168,17 +180,7 @@ async fn serve_request(
         Err(error) => {
             let mut refusal = Refusal::layer(error.status(), error.reason());
             refusal.message = error.message().into();
-            return answer(
-                core,
-                stream,
-                client,
-                &exchange,
-                Some((head, raw)),
-                None,
-                refusal,
-                true,
-            )
-            .await;
+            return turn.answer(refusal, true).await;
         }
     };
     // Content that is here already is passed over; a request with more of it on the way closes the connection.
@@ -202,18 +204,12 @@ async fn serve_request(
         Ok(found) => found,
         Err(refusal) => {
             let close = must_close(&refusal);
-            return answer(
-                core,
-                stream,
-                client,
-                &exchange,
-                Some((head, raw)),
-                None,
-                refusal,
-                close,
-            )
-            .await;
+            return turn.answer(refusal, close).await;
         }
+    };
+    let turn = Turn {
+        route: Some(route),
+        ..turn
     };
 
     // Admit: the plugins' access phase.
@@ -228,17 +224,7 @@ async fn serve_request(
         Err((refusal, client_verify)) => {
             exchange.borrow_mut().client_verify = client_verify;
             let close = must_close(&refusal);
-            return answer(
-                core,
-                stream,
-                client,
-                &exchange,
-                Some((head, raw)),
-                Some(route),
-                refusal,
-                close,
-            )
-            .await;
+            return turn.answer(refusal, close).await;
         }
     };
     exchange.borrow_mut().client_verify = permit.admitted().client_verify.clone();
@@ -246,17 +232,7 @@ async fn serve_request(
     let Some(service) = &route.service else {
         let refusal = Refusal::kong(503, "no Service found with those values");
         let close = must_close(&refusal);
-        return answer(
-            core,
-            stream,
-            client,
-            &exchange,
-            Some((head, raw)),
-            Some(route),
-            refusal,
-            close,
-        )
-        .await;
+        return turn.answer(refusal, close).await;
     };
 
     // Forward, both ways.
@@ -294,15 +270,7 @@ async fn serve_request(
     };
     match forward.run(&exchange, &mut buffers).await {
         End::Done { persist, unread } => {
-            log::exchange(
-                core,
-                client,
-                stream,
-                &exchange.borrow(),
-                Some((head, raw)),
-                Some(route),
-                Some(&admitted),
-            );
+            turn.log(Some(&admitted));
             match (persist, unread) {
                 (true, _) => After::Next,
                 (false, true) => After::Linger,
@@ -310,66 +278,66 @@ async fn serve_request(
             }
         }
         End::Broken => {
-            log::exchange(
-                core,
-                client,
-                stream,
-                &exchange.borrow(),
-                Some((head, raw)),
-                Some(route),
-                Some(&admitted),
-            );
+            turn.log(Some(&admitted));
             After::Cut
         }
         End::Refused(refusal) => {
             let close = refusal.close || closing;
-            answer(
-                core,
-                stream,
-                client,
-                &exchange,
-                Some((head, raw)),
-                Some(route),
-                refusal,
-                close,
-            )
-            .await
+            turn.answer(refusal, close).await
         }
     }
 }
 
-/// Sends the gateway's own answer and writes the exchange's line. Without `close` the request's content has been taken
-/// from the stream: the next byte begins a request.
-#[allow(clippy::too_many_arguments)]
-async fn answer(
-    core: &Rc<Core>,
-    stream: &Stream,
-    client: &Client,
-    exchange: &RefCell<Exchange>,
-    head: Option<(&head::RequestHead, &[u8])>,
-    route: Option<&Route>,
-    refusal: Refusal,
-    close: bool,
-) -> After {
-    reply::put_refusal(
-        core,
-        stream,
-        &mut exchange.borrow_mut(),
-        head,
-        &refusal,
-        close,
-    );
-    if close {
-        stream.put_close_notify();
+/// An exchange as far as it has come.
+#[derive(Clone, Copy)]
+struct Turn<'a> {
+    core: &'a Rc<Core>,
+    stream: &'a Stream,
+    client: &'a Client,
+    exchange: &'a RefCell<Exchange>,
+    /// `None` where the request could not be parsed.
+    head: Option<(&'a head::RequestHead, &'a [u8])>,
+    route: Option<&'a Route>,
+}
+
+impl Turn<'_> {
+    /// Sends the gateway's own answer and writes the exchange's line. Without `close` the request's content has been taken
+    /// from the stream: the next byte begins a request.
+    async fn answer(self, refusal: Refusal, close: bool) -> After {
+        let Turn { core, stream, .. } = self;
+        reply::put_refusal(
+            core,
+            stream,
+            &mut self.exchange.borrow_mut(),
+            self.head,
+            &refusal,
+            close,
+        );
+        if close {
+            stream.put_close_notify();
+        }
+        let sent = stream
+            .flush(Some(Instant::now() + core.options().send_timeout))
+            .await;
+        self.log(None);
+        match (sent, close) {
+            (Err(_), _) => After::Cut,
+            (Ok(()), true) => After::Linger,
+            (Ok(()), false) => After::Next,
+        }
     }
-    let sent = stream
-        .flush(Some(Instant::now() + core.options().send_timeout))
-        .await;
-    log::exchange(core, client, stream, &exchange.borrow(), head, route, None);
-    match (sent, close) {
-        (Err(_), _) => After::Cut,
-        (Ok(()), true) => After::Linger,
-        (Ok(()), false) => After::Next,
+
+    fn log(self, admitted: Option<&Admitted>) {
+        let exchange = self.exchange.borrow();
+        log::exchange(
+            self.core,
+            self.client,
+            self.stream,
+            &exchange,
+            self.head,
+            self.route,
+            admitted,
+        );
     }
 }
 

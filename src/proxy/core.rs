@@ -1,12 +1,12 @@
 //! What one core owns. Nothing here is shared: the snapshot is an `Arc` behind a per-core `Rc`, so that a request raises
 //! a counter no other core touches.
 
-use crate::mailbox::{Down, Generation, Mailbox, Outbox, Up};
+use crate::mailbox::{Down, Generation, InForce, Mailbox, Outbox, Published, Up};
 use crate::options::Options;
 use crate::proxy::exchange::Scratch;
 use crate::proxy::names::Names;
 use crate::proxy::pool::Pool;
-use crate::ring::{self, Driver, Signal};
+use crate::ring::{self, Clock, Driver, Signal};
 use crate::snapshot::{Route, Snapshot};
 use crate::telemetry::log::CoreLog;
 use crate::telemetry::metrics::CoreMetrics;
@@ -32,12 +32,27 @@ pub struct View {
     pub server: CoreServer,
     /// Route id → place in `snapshot.routes`; made when first asked for.
     by_id: OnceCell<HashMap<Uuid, usize>>,
+    /// Last, so that it goes when nothing else of this view holds the snapshot.
+    _return: Return,
+}
+
+/// Sends a snapshot back to the control side when the last request of this core that saw it has ended.
+struct Return(Option<Arc<Snapshot>>, Outbox);
+
+impl Drop for Return {
+    fn drop(&mut self) {
+        if let Some(snapshot) = self.0.take() {
+            // Where the control side is that far behind it is taken apart here.
+            self.1.send(Up::Released(snapshot));
+        }
+    }
 }
 
 impl View {
-    fn new(snapshot: Arc<Snapshot>, tickets: &Arc<Ticketer>) -> Rc<Self> {
+    fn new(snapshot: Arc<Snapshot>, tickets: &Arc<Ticketer>, up: &Outbox) -> Rc<Self> {
         let server = CoreServer::new(snapshot.server.clone(), tickets.clone());
         Rc::new(View {
+            _return: Return(Some(snapshot.clone()), up.clone()),
             snapshot,
             server,
             by_id: OnceCell::new(),
@@ -82,6 +97,7 @@ pub struct Core {
     options: RefCell<Rc<Options>>,
     view: RefCell<Rc<View>>,
     tickets: Arc<Ticketer>,
+    in_force: Arc<InForce>,
     down: Receiver<Down>,
     generation: Arc<Generation>,
     seen: Cell<u64>,
@@ -99,6 +115,8 @@ pub struct Core {
     pub draining: Signal,
     /// Raised at the drain's deadline: everything ends.
     pub aborting: Signal,
+    /// Beats every `limits::BEAT_MS`.
+    pub clock: Clock,
     pub drain_deadline: Cell<Option<std::time::Instant>>,
     pub connections: Cell<usize>,
     handshaking: Cell<usize>,
@@ -126,8 +144,9 @@ impl Core {
         Rc::new(Core {
             index: mailbox.core,
             driver,
-            view: RefCell::new(View::new(snapshot, &tickets)),
+            view: RefCell::new(View::new(snapshot, &tickets, &mailbox.up)),
             tickets,
+            in_force: mailbox.in_force,
             down: mailbox.down,
             seen: Cell::new(0),
             generation: mailbox.generation,
@@ -147,6 +166,7 @@ impl Core {
             bulk_buffers: ring::Pool::new(limits::BULK_BUFFER_SIZE, limits::BULK_BUFFERS_KEPT),
             draining: Signal::default(),
             aborting: Signal::default(),
+            clock: Clock::default(),
             drain_deadline: Cell::new(None),
             connections: Cell::new(0),
             handshaking: Cell::new(0),
@@ -169,21 +189,24 @@ impl Core {
 
     /// Takes everything out of the mailbox. Called when the generation has changed, and when the doorbell rings.
     pub fn read_mail(&self) {
-        // Read before the channel: what is put in after this raises it again.
+        // Read first: what is put in after this raises it again.
         self.seen.set(self.generation.now());
+        if let Some(Published { snapshot, options }) = self.in_force.take_published() {
+            self.switch(snapshot, &options);
+        }
+        if let Some(epochs) = self.in_force.take_tickets() {
+            self.tickets
+                .install(epochs.current.clone(), epochs.previous.clone());
+        }
+        if let Some(deadline) = self.in_force.take_drain() {
+            self.drain_deadline.set(Some(deadline));
+            self.draining.raise();
+        }
         while let Ok(message) = self.down.try_recv() {
             match message {
-                Down::Publish { snapshot, options } => self.switch(snapshot, &options),
-                Down::Tickets(epochs) => self
-                    .tickets
-                    .install(epochs.current.clone(), epochs.previous.clone()),
                 Down::Resolved(name, answer) => self.names.answered(&name, &answer),
                 Down::Scrape(reply) => {
                     let _ = reply.try_send((self.index, Box::new(self.metrics.borrow().clone())));
-                }
-                Down::Drain { deadline } => {
-                    self.drain_deadline.set(Some(deadline));
-                    self.draining.raise();
                 }
             }
         }
@@ -208,12 +231,11 @@ impl Core {
         self.upstream_tls
             .borrow_mut()
             .gc(|fingerprint| live.contains(fingerprint));
-        *self.view.borrow_mut() = View::new(snapshot, &self.tickets);
+        let before = self
+            .view
+            .replace(View::new(snapshot, &self.tickets, &self.up));
+        drop(before);
         self.metrics.borrow_mut().snapshot(number);
-        self.up.send(Up::Holds {
-            core: self.index,
-            number,
-        });
     }
 
     /// The settings in force.
@@ -261,6 +283,7 @@ pub struct Parts {
 /// A mailbox without its doorbell, which the worker listens to.
 pub struct CoreMailbox {
     pub core: usize,
+    pub in_force: Arc<InForce>,
     pub down: Receiver<Down>,
     pub up: Outbox,
     pub generation: Arc<Generation>,
@@ -270,6 +293,7 @@ impl CoreMailbox {
     pub fn open(mailbox: Mailbox) -> (Self, ring::Doorbell) {
         let Mailbox {
             core,
+            in_force,
             down,
             doorbell,
             up,
@@ -278,6 +302,7 @@ impl CoreMailbox {
         (
             CoreMailbox {
                 core,
+                in_force,
                 down,
                 up,
                 generation,

@@ -9,9 +9,10 @@ use crate::proxy::exchange::{Client, Exchange, Refusal};
 use crate::proxy::names;
 use crate::proxy::pool::{Key, Upstream};
 use crate::proxy::pump::{self, Emit, Mover, SourceFault};
-use crate::proxy::race::{Raced, race};
+use crate::proxy::race::{Interrupt, Raced, race};
 use crate::proxy::response::{Fault, Progress};
 use crate::proxy::rewrite;
+use crate::proxy::sending::Unsent;
 use crate::proxy::stream::{Stream, WriteError};
 use crate::proxy::target::{self, TargetError};
 use crate::proxy::tunnel;
@@ -109,14 +110,14 @@ impl Forward<'_> {
                 tls: identity.fingerprint(),
             };
             let acquiring = self.acquire(&key, &identity, pooled_failed);
-            let acquired = ring::unless(acquiring, self.core.aborting.wait()).await;
-            let Some(acquired) = acquired else {
-                last = Some((503, DEADLINE_PASSED.into()));
-                break;
-            };
-            let upstream = match acquired {
-                Ok(upstream) => upstream,
-                Err(error) => {
+            let upstream = match ring::unless(acquiring, self.interrupted()).await {
+                Ok(Ok(upstream)) => upstream,
+                Err(Interrupt::ClientLeft) => return self.cut(exchange, CLIENT_LEFT),
+                Err(Interrupt::DeadlinePassed) => {
+                    last = Some((503, DEADLINE_PASSED.into()));
+                    break;
+                }
+                Ok(Err(error)) => {
                     self.log_attempt(exchange, address, &error.reason());
                     last = Some((error.status(), error.reason()));
                     tried += 1;
@@ -325,8 +326,12 @@ impl Forward<'_> {
                 ..
             } = &mut *buffers;
             // Pinned where they are made: a future that is passed on by value is copied whole.
-            let sending =
-                pin!(self.send_content(&upstream.stream, &mut content.mover, write_timeout));
+            let sending = pin!(self.send_content(
+                &upstream.stream,
+                &mut content.mover,
+                write_timeout,
+                &progress
+            ));
             let receiving = pin!(self.receive(
                 exchange,
                 &upstream.stream,
@@ -336,8 +341,8 @@ impl Forward<'_> {
                 &progress,
             ));
             let turned = pin!(self.verdict_turned(exchange));
-            let aborting = pin!(self.core.aborting.wait());
-            race(sending, receiving, turned, aborting).await
+            let interrupted = pin!(self.interrupted());
+            race(sending, receiving, turned, interrupted).await
         };
         let content_done = content.mover.done();
         match raced {
@@ -413,7 +418,11 @@ impl Forward<'_> {
                     }
                 }
             }
-            Raced::SourceFault(fault) => {
+            Raced::Unsent(Unsent::UpstreamStalls) => {
+                let refusal = Refusal::layer(504, "upstream timed out while taking the request");
+                Attempt::Ended(self.stop(exchange, &progress, refusal))
+            }
+            Raced::Unsent(Unsent::Source(fault)) => {
                 let refusal = match fault {
                     SourceFault::Malformed(error) => Refusal::layer(error.status(), error.reason()),
                     SourceFault::TooLarge => {
@@ -436,7 +445,10 @@ impl Forward<'_> {
                 refusal.reason = VERDICT_TURNED.into();
                 Attempt::Ended(self.stop(exchange, &progress, refusal))
             }
-            Raced::Aborted => {
+            Raced::Interrupted(Interrupt::ClientLeft) => {
+                Attempt::Ended(self.cut(exchange, CLIENT_LEFT))
+            }
+            Raced::Interrupted(Interrupt::DeadlinePassed) => {
                 let refusal = Refusal::layer(503, DEADLINE_PASSED);
                 Attempt::Ended(self.stop(exchange, &progress, refusal))
             }
@@ -493,6 +505,7 @@ enum Attempt {
 }
 
 const VERDICT_TURNED: &str = "the client's certificate is no longer admitted";
+const CLIENT_LEFT: &str = "the client closed the connection while its request was served";
 const DEADLINE_PASSED: &str = "the gateway stops: the drain's deadline has passed";
 
 pub(super) fn describe(error: WriteError) -> (u16, Arc<str>) {

@@ -1,42 +1,43 @@
-//! What runs at once while an exchange is under way: content to the upstream, the response, the wait for a turned verdict
-//! and for the drain's deadline. Owns which of them counts first, and how an exchange is ended before its time; which end
+//! What runs at once while an exchange is under way: content to the upstream, the response, the wait for a turned verdict,
+//! for the client's leaving and for the drain's deadline. Owns which of them counts first, and how an exchange is ended before its time; which end
 //! follows from what is for `forward` to say.
 
+use crate::limits;
 use crate::proxy::admit::{self, Asked};
 use crate::proxy::exchange::{Exchange, Refusal};
 use crate::proxy::forward::{End, Forward};
-use crate::proxy::pump::SourceFault;
 use crate::proxy::response::{Fault, Progress, Received};
+use crate::proxy::sending::Unsent;
 use crate::ring;
 use monoio::time::Instant;
 use std::cell::RefCell;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
 /// Sends and receives at the same time; the response's end is the exchange's end. The content's future is dropped with it:
 /// the client's connection is then not used again.
 pub(super) async fn race(
-    mut sending: Pin<&mut impl Future<Output = Result<(), SourceFault>>>,
+    mut sending: Pin<&mut impl Future<Output = Result<(), Unsent>>>,
     mut receiving: Pin<&mut impl Future<Output = Result<Received, Fault>>>,
     mut turned: Pin<&mut impl Future<Output = ()>>,
-    mut aborting: Pin<&mut impl Future<Output = ()>>,
+    mut interrupted: Pin<&mut impl Future<Output = Interrupt>>,
 ) -> Raced {
     let mut sent = false;
     std::future::poll_fn(move |context| {
         if !sent {
             match sending.as_mut().poll(context) {
                 Poll::Ready(Ok(())) => sent = true,
-                Poll::Ready(Err(fault)) => return Poll::Ready(Raced::SourceFault(fault)),
+                Poll::Ready(Err(unsent)) => return Poll::Ready(Raced::Unsent(unsent)),
                 Poll::Pending => {}
             }
         }
         if let Poll::Ready(received) = receiving.as_mut().poll(context) {
             return Poll::Ready(Raced::Received(received));
         }
-        if aborting.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Raced::Aborted);
+        if let Poll::Ready(interrupt) = interrupted.as_mut().poll(context) {
+            return Poll::Ready(Raced::Interrupted(interrupt));
         }
         turned.as_mut().poll(context).map(|()| Raced::VerdictTurned)
     })
@@ -45,13 +46,45 @@ pub(super) async fn race(
 
 pub(super) enum Raced {
     Received(Result<Received, Fault>),
-    SourceFault(SourceFault),
+    Unsent(Unsent),
     VerdictTurned,
+    Interrupted(Interrupt),
+}
+
+/// What ends an exchange that is under way, whatever its upstream does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Interrupt {
     /// The drain's deadline has passed.
-    Aborted,
+    DeadlinePassed,
+    ClientLeft,
 }
 
 impl Forward<'_> {
+    pub(super) async fn interrupted(&self) -> Interrupt {
+        let (mut aborting, mut left) = (pin!(self.core.aborting.wait()), pin!(self.client_left()));
+        std::future::poll_fn(|context| {
+            if aborting.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Interrupt::DeadlinePassed);
+            }
+            left.as_mut().poll(context).map(|()| Interrupt::ClientLeft)
+        })
+        .await
+    }
+
+    /// Resolves when the client has closed its side of the connection while its request is served. As in nginx a half-close
+    /// counts as leaving, bytes of a next request do not. The kernel is asked now and then, and nothing is read: what the
+    /// client has sent stays where it is.
+    async fn client_left(&self) {
+        let mut beats = limits::CLIENT_WATCH_BEATS;
+        loop {
+            self.core.clock.after(beats).await;
+            if ring::sys::peer_closed(self.stream.socket.raw_fd()) {
+                return;
+            }
+            beats = (beats * 2).min(limits::CLIENT_WATCH_BEATS_MAX);
+        }
+    }
+
     /// Resolves when the client of this running exchange is no longer admitted by the newest configuration.
     pub(super) async fn verdict_turned(&self, exchange: &RefCell<Exchange>) {
         if !admit::may_turn(self.route) {

@@ -91,9 +91,9 @@ pub(super) async fn wait_for_request(core: &Rc<Core>, stream: &Stream, served: u
     )
     .await;
     match readable {
-        Ok(Some(Ok(()))) => {}
-        Ok(None) => return wait_in_drain(core, stream).await,
-        Ok(Some(Err(_))) | Err(ring::Elapsed) => return false,
+        Ok(Ok(Ok(()))) => {}
+        Ok(Err(())) => return wait_in_drain(core, stream).await,
+        Ok(Ok(Err(_))) | Err(ring::Elapsed) => return false,
     }
     match stream.fill_or(core, Some(end), core.draining.wait()).await {
         Fill::Data => true,

@@ -4,8 +4,9 @@
 use crate::proxy::exchange::{Exchange, Refusal};
 use crate::proxy::forward::{Buffers, Forward};
 use crate::proxy::pump::{self, Bounds, Broken, Mover, SourceFault};
+use crate::proxy::response::Progress;
 use crate::proxy::rewrite::{self, RequestParts};
-use crate::proxy::stream::Stream;
+use crate::proxy::stream::{Stream, WriteError};
 use std::cell::RefCell;
 use std::time::Duration;
 
@@ -81,13 +82,15 @@ impl Forward<'_> {
         Ok(())
     }
 
-    /// Moves the rest of the request's content. A failed upstream is no end yet: its answer may already be on the way.
+    /// Moves the rest of the request's content. An upstream that has closed its side is no end yet: its answer may already
+    /// be on the way. One that takes nothing for its write timeout is, unless it is answering (nginx: proxy_send_timeout).
     pub(super) async fn send_content(
         &self,
         upstream: &Stream,
         mover: &mut Mover,
         write_timeout: Duration,
-    ) -> Result<(), SourceFault> {
+        progress: &Progress,
+    ) -> Result<(), Unsent> {
         if mover.done() {
             return Ok(());
         }
@@ -99,8 +102,17 @@ impl Forward<'_> {
             size_max: options.body_size_max,
         };
         match pump::relay(self.core, self.stream, upstream, mover, &bounds, false).await {
+            Err(Broken::Source(fault)) => Err(Unsent::Source(fault)),
+            Err(Broken::Sink(WriteError::TimedOut)) if !progress.head_sent.get() => {
+                Err(Unsent::UpstreamStalls)
+            }
             Ok(()) | Err(Broken::Sink(_)) => Ok(()),
-            Err(Broken::Source(fault)) => Err(fault),
         }
     }
+}
+
+/// Why content that has to be sent was not.
+pub(super) enum Unsent {
+    Source(SourceFault),
+    UpstreamStalls,
 }

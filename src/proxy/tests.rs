@@ -2,11 +2,11 @@
 
 use crate::declarative;
 use crate::http1::error_body::Format;
-use crate::mailbox::{self, Down, Post};
+use crate::mailbox::{self, Post, Published, Up};
 use crate::options::{Options, RealIp, ResponseFields};
 use crate::ring::Engine;
-use crate::snapshot::Globals;
 use crate::snapshot::tls_glue::{self, Tls};
+use crate::snapshot::{Globals, Snapshot};
 use crate::telemetry::log::{LogTargets, Logs};
 use crate::tls::provider;
 use crate::tls::server::ServerSettings;
@@ -21,10 +21,47 @@ use std::time::{Duration, Instant};
 
 const ENGINES: [Engine; 2] = [Engine::IoUring, Engine::Epoll];
 
+/// `service`: a JSON object's inside.
+fn compile(service: &str, number: u64) -> Arc<Snapshot> {
+    let text = format!(
+        r#"{{"_format_version":"3.0","services":[{{"name":"s","routes":[{{"name":"r","paths":["/"]}}],{service}}}]}}"#
+    );
+    let options = declarative::Options {
+        now_ms: 0,
+        secrets: &|_| Err("no secrets".to_owned()),
+        plugins: None,
+    };
+    let loaded = match declarative::parse(&text, &options) {
+        Ok(loaded) => loaded,
+        Err(failure) => panic!("{}", failure.lines().join("\n")),
+    };
+    let chosen = provider::choose(provider::Mode::default());
+    let globals = Globals::<Tls> {
+        default_pairs: Vec::new(),
+        server: Arc::new(ServerSettings::new(chosen)),
+        client_pair: None,
+        proxy_ssl_verify: None,
+        tls_certificate_verify: true,
+        verify_depth: 1,
+        fallback_verify_depth: 1,
+        path_handling_v1: false,
+        proxy_trust: None,
+        fallback_trust: None,
+    };
+    let tls = Tls {
+        upstream_versions: Versions {
+            tls12: true,
+            tls13: true,
+        },
+    };
+    let (snapshot, _) = tls_glue::compile(&tls, &loaded.config, &globals, None, number).unwrap();
+    Arc::new(snapshot)
+}
+
 struct Gateway {
     address: SocketAddr,
     post: Post,
-    _inbox: mailbox::Inbox,
+    inbox: mailbox::Inbox,
     _logs: Logs,
     worker: JoinHandle<std::io::Result<()>>,
 }
@@ -32,38 +69,8 @@ struct Gateway {
 impl Gateway {
     /// One core that serves everything from `service`, a JSON object's inside.
     fn start(engine: Engine, service: &str) -> Self {
-        let text = format!(
-            r#"{{"_format_version":"3.0","services":[{{"name":"s","routes":[{{"name":"r","paths":["/"]}}],{service}}}]}}"#
-        );
-        let options = declarative::Options {
-            now_ms: 0,
-            secrets: &|_| Err("no secrets".to_owned()),
-            plugins: None,
-        };
-        let loaded = match declarative::parse(&text, &options) {
-            Ok(loaded) => loaded,
-            Err(failure) => panic!("{}", failure.lines().join("\n")),
-        };
         let chosen = provider::choose(provider::Mode::default());
-        let globals = Globals::<Tls> {
-            default_pairs: Vec::new(),
-            server: Arc::new(ServerSettings::new(chosen.clone())),
-            client_pair: None,
-            proxy_ssl_verify: None,
-            tls_certificate_verify: true,
-            verify_depth: 1,
-            fallback_verify_depth: 1,
-            path_handling_v1: false,
-            proxy_trust: None,
-            fallback_trust: None,
-        };
-        let tls = Tls {
-            upstream_versions: Versions {
-                tls12: true,
-                tls13: true,
-            },
-        };
-        let (snapshot, _) = tls_glue::compile(&tls, &loaded.config, &globals, None, 1).unwrap();
+        let snapshot = compile(service, 1);
         let on = ListenOn {
             address: "127.0.0.1:0".parse().unwrap(),
             tls: false,
@@ -82,7 +89,7 @@ impl Gateway {
             engine,
             listeners: vec![(on, listener)],
             options: Arc::new(settings()),
-            snapshot: Arc::new(snapshot),
+            snapshot,
             tickets: Arc::new(Ticketer::new([0; 16], 0, [0; 16])),
             mailbox: boxes.remove(0),
             log: logs.core_log(),
@@ -91,7 +98,7 @@ impl Gateway {
         Gateway {
             address,
             post,
-            _inbox: inbox,
+            inbox,
             _logs: logs,
             worker: thread::spawn(move || worker::run(seed)),
         }
@@ -107,8 +114,7 @@ impl Gateway {
 
     fn drain(&self, after: Duration) {
         let deadline = Instant::now() + after;
-        let full = self.post.broadcast(|| Down::Drain { deadline });
-        assert!(full.is_empty());
+        self.post.drain(deadline);
     }
 
     fn stop(self) {
@@ -485,4 +491,106 @@ fn copies_with_underscores_of_what_the_gateway_says_are_dropped() {
     upstream.write_all(OK.as_bytes()).unwrap();
     assert_eq!(statuses(&read_all(&mut client)), ["200"]);
     gateway.stop();
+}
+
+/// A service that answers by itself.
+fn answering(status: u16) -> String {
+    let plugin = format!(r#"{{"name":"request-termination","config":{{"status_code":{status}}}}}"#);
+    service(1, &format!(r#","plugins":[{plugin}]"#))
+}
+
+#[test]
+fn a_change_counts_for_the_very_next_request_however_many_came_before() {
+    const STATUSES: [u16; 3] = [200, 404, 503];
+    for engine in ENGINES {
+        let gateway = Gateway::start(engine, &answering(200));
+        let snapshots: Vec<_> = (0..STATUSES.len())
+            .map(|at| compile(&answering(STATUSES[at]), at as u64 + 2))
+            .collect();
+        let options = Arc::new(settings());
+        let mut client = gateway.connect();
+        for round in 0..50 {
+            // More than any channel holds: all but the last are skipped, whether the core looks in between or not.
+            let last = round % STATUSES.len();
+            for count in 0..=300 {
+                let at = if count == 300 {
+                    last
+                } else {
+                    count % STATUSES.len()
+                };
+                let published = Published {
+                    snapshot: snapshots[at].clone(),
+                    options: options.clone(),
+                };
+                drop(gateway.post.publish(&published));
+            }
+            client
+                .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                .unwrap();
+            let head = read_until(&mut client, b"\r\n\r\n");
+            let status = STATUSES[last];
+            assert!(
+                head.starts_with(&format!("HTTP/1.1 {status}")),
+                "round {round} {engine:?}: {status} expected\n{head}"
+            );
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("Content-Length: "))
+                .unwrap();
+            let mut content = vec![0; length.parse().unwrap()];
+            client.read_exact(&mut content).unwrap();
+        }
+        gateway.stop();
+    }
+}
+
+#[test]
+fn an_old_snapshot_comes_back_to_be_taken_apart_off_the_core() {
+    for engine in ENGINES {
+        let (port, serving) = upstream(vec![vec![OK, OK]]);
+        let first = compile(&service(port, ""), 1);
+        let gateway = Gateway::start(engine, &service(port, ""));
+        let publish = |snapshot: &Arc<Snapshot>| {
+            let published = Published {
+                snapshot: snapshot.clone(),
+                options: Arc::new(settings()),
+            };
+            assert!(gateway.post.publish(&published).is_empty());
+        };
+        let mut client = gateway.connect();
+        let mut ask = || {
+            client
+                .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                .unwrap();
+            assert!(read_until(&mut client, b"ok").starts_with("HTTP/1.1 200"));
+        };
+        publish(&first);
+        ask();
+        let second = compile(&service(port, ""), 2);
+        publish(&second);
+        ask();
+        // Number 1 twice: what the core was started with, and `first`.
+        let mut released = Vec::new();
+        while released.len() < 2 {
+            match gateway
+                .inbox
+                .up
+                .recv_timeout(Duration::from_secs(20))
+                .unwrap()
+            {
+                Up::Released(snapshot) => released.push(snapshot),
+                Up::Ready { .. } => {}
+                _ => panic!("nothing else was asked"),
+            }
+        }
+        assert!(Arc::ptr_eq(&released[1], &first));
+        assert_eq!(
+            (Arc::strong_count(&released[0]), Arc::strong_count(&first)),
+            (1, 2),
+            "the core holds none of it"
+        );
+        assert!(Arc::strong_count(&second) > 1, "this one is in force");
+        gateway.stop();
+        serving.join().unwrap();
+    }
 }

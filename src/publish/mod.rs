@@ -3,7 +3,7 @@
 use crate::entity::{Config, Kind, rows};
 use crate::http1::error_body::Templates;
 use crate::limits;
-use crate::mailbox::{Down, Post};
+use crate::mailbox::{Post, Published};
 use crate::options::Options;
 use crate::snapshot::tls_glue::{self, Tls};
 use crate::snapshot::{Globals, Snapshot};
@@ -39,6 +39,12 @@ pub struct Publisher {
     warnings: Vec<String>,
     facts: Facts,
     number: u64,
+}
+
+struct Compiled {
+    snapshot: Arc<Snapshot>,
+    warnings: Vec<String>,
+    facts: Facts,
 }
 
 /// What the status listener tells of the configuration in force.
@@ -81,37 +87,50 @@ impl Publisher {
         own_certificates: Vec<CertificateExpiry>,
         configuration: &Configuration,
     ) -> Result<Arc<Snapshot>, Vec<String>> {
-        let globals = std::mem::replace(&mut self.globals, globals);
-        let own_certificates = std::mem::replace(&mut self.own_certificates, own_certificates);
-        let compiled = self.compile(configuration);
-        if compiled.is_err() {
-            (self.globals, self.own_certificates) = (globals, own_certificates);
-        }
-        compiled
+        let compiled = self.compiled(&globals, &own_certificates, configuration)?;
+        (self.globals, self.own_certificates) = (globals, own_certificates);
+        Ok(self.adopt(compiled))
     }
 
     /// # Errors
     /// As `compile_with`.
     pub fn compile(&mut self, configuration: &Configuration) -> Result<Arc<Snapshot>, Vec<String>> {
+        let compiled = self.compiled(&self.globals, &self.own_certificates, configuration)?;
+        Ok(self.adopt(compiled))
+    }
+
+    /// Changes nothing: an error, or a panic that is caught further out, leaves the publisher as it was.
+    fn compiled(
+        &self,
+        globals: &Globals<Tls>,
+        own_certificates: &[CertificateExpiry],
+        configuration: &Configuration,
+    ) -> Result<Compiled, Vec<String>> {
         let config = &configuration.config;
         let number = self.number + 1;
-        let compiled = tls_glue::compile(
-            &self.tls,
-            config,
-            &self.globals,
-            self.current.as_deref(),
-            number,
-        );
-        let (snapshot, warnings) = compiled
-            .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-        self.number = number;
-        self.warnings = configuration.warnings.clone();
-        self.warnings
-            .extend(warnings.iter().map(ToString::to_string));
-        self.facts = facts(config, &self.own_certificates, number);
-        let snapshot = Arc::new(snapshot);
+        let current = self.current.as_deref();
+        let (snapshot, warnings) =
+            tls_glue::compile(&self.tls, config, globals, current, number)
+                .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let more = warnings.iter().map(ToString::to_string);
+        Ok(Compiled {
+            snapshot: Arc::new(snapshot),
+            warnings: configuration.warnings.iter().cloned().chain(more).collect(),
+            facts: facts(config, own_certificates, number),
+        })
+    }
+
+    fn adopt(&mut self, compiled: Compiled) -> Arc<Snapshot> {
+        let Compiled {
+            snapshot,
+            warnings,
+            facts,
+        } = compiled;
+        self.number = facts.number;
+        self.warnings = warnings;
+        self.facts = facts;
         self.current = Some(snapshot.clone());
-        Ok(snapshot)
+        snapshot
     }
 
     /// What the last compilation had to say, once.
@@ -124,13 +143,28 @@ impl Publisher {
     }
 }
 
-/// Makes a snapshot the one that every core uses from its next handshake and request head on.
-/// Returns the cores whose mailbox was full: they are stuck, and serve the old one.
-pub fn broadcast(post: &Post, snapshot: &Arc<Snapshot>, options: &Arc<Options>) -> Vec<usize> {
-    post.broadcast(|| Down::Publish {
+/// Makes a snapshot the one that every core uses from its next handshake and request head on. It does not wait for any
+/// core: each finds it when it looks, and one that was published before and not looked at is skipped.
+pub fn broadcast(post: &Post, snapshot: &Arc<Snapshot>, options: &Arc<Options>) {
+    let skipped = post.publish(&Published {
         snapshot: snapshot.clone(),
         options: options.clone(),
-    })
+    });
+    for published in skipped {
+        retire(published.snapshot);
+    }
+}
+
+/// Gives up a snapshot. The last one to do so takes it apart, which for a large one takes milliseconds: on a thread that
+/// may block, where there is a runtime that has some.
+pub fn retire(snapshot: Arc<Snapshot>) {
+    let Some(last) = Arc::into_inner(snapshot) else {
+        return;
+    };
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn_blocking(move || drop(last))),
+        Err(_) => drop(last),
+    }
 }
 
 fn facts(config: &Config, own_certificates: &[CertificateExpiry], number: u64) -> Facts {

@@ -16,4 +16,4 @@ pub use doorbell::{Bell, Doorbell, doorbell};
 pub use guard::Guarded;
 pub use runtime::{Driver, Engine, run};
 pub use socket::{Listener, ReadEnd, Socket};
-pub use time::{Elapsed, Signal, Turn, before, join2, sleep_until, unless};
+pub use time::{Clock, Elapsed, Signal, Turn, before, join2, sleep_until, unless};

@@ -52,6 +52,20 @@ pub fn peek(fd: i32) -> Peek {
     }
 }
 
+/// Whether the peer has ended its side or the connection is broken, whatever is still unread before that end (POLLRDHUP).
+/// Takes no byte and does not wait.
+pub fn peer_closed(fd: i32) -> bool {
+    let mut asked = libc::pollfd {
+        fd,
+        events: libc::POLLRDHUP,
+        revents: 0,
+    };
+    // SAFETY: one pollfd, which the kernel reads and writes; a timeout of 0 returns at once.
+    let count = unsafe { libc::poll(&mut asked, 1, 0) };
+    let over = libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR | libc::POLLNVAL;
+    count > 0 && asked.revents & over != 0
+}
+
 /// Reads what is there without waiting.
 pub fn read_now(fd: i32, into: &mut [u8]) -> io::Result<usize> {
     // SAFETY: at most `into.len()` bytes are written into `into`.
@@ -164,6 +178,25 @@ mod tests {
         assert_eq!(waiting, Err(io::ErrorKind::WouldBlock));
         assert_eq!(peek(-1), Peek::Closed);
         assert!(read_now(-1, &mut bytes).is_err());
+    }
+
+    #[test]
+    fn a_peer_that_ended_is_seen_behind_what_it_said() {
+        use std::io::Write;
+        use std::net::{Shutdown, TcpListener, TcpStream};
+        use std::os::fd::AsRawFd;
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (near, _) = listener.accept().unwrap();
+        let fd = near.as_raw_fd();
+        assert!(!peer_closed(fd), "open and quiet");
+        peer.write_all(b"said").unwrap();
+        while peek(fd) == Peek::Quiet {}
+        assert!(!peer_closed(fd), "unread bytes are no end");
+        peer.shutdown(Shutdown::Write).unwrap();
+        while !peer_closed(fd) {}
+        let mut said = [0; 8];
+        assert_eq!(read_now(fd, &mut said).unwrap(), 4, "nothing was taken");
     }
 
     #[test]

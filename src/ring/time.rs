@@ -1,4 +1,4 @@
-//! Deadlines, turns of the loop, and a signal many tasks of one core can wait for.
+//! Deadlines, turns of the loop, and what many tasks of one core can wait for: a signal, and a coarse clock.
 
 use super::Driver;
 use monoio::net::UnixStream;
@@ -39,17 +39,18 @@ pub async fn before<F: Future>(deadline: Option<Instant>, future: F) -> Result<F
     .await
 }
 
-/// Runs `future` unless `interrupt` resolves first; `None` then. The future is dropped: the rule of `before` holds.
-pub async fn unless<T>(
+/// Runs `future` unless `interrupt` resolves first; the error is the interrupt's. The future is dropped then: the rule of
+/// `before` holds.
+pub async fn unless<T, E>(
     future: impl Future<Output = T>,
-    interrupt: impl Future<Output = ()>,
-) -> Option<T> {
+    interrupt: impl Future<Output = E>,
+) -> Result<T, E> {
     let (mut future, mut interrupt) = (pin!(future), pin!(interrupt));
     std::future::poll_fn(|context| {
         if let Poll::Ready(output) = future.as_mut().poll(context) {
-            return Poll::Ready(Some(output));
+            return Poll::Ready(Ok(output));
         }
-        interrupt.as_mut().poll(context).map(|()| None)
+        interrupt.as_mut().poll(context).map(Err)
     })
     .await
 }
@@ -187,6 +188,81 @@ impl Drop for Wait<'_> {
         if let Some(slot) = self.slot {
             self.signal.waiting.borrow_mut()[slot] = None;
             self.signal.free.borrow_mut().push(slot);
+        }
+    }
+}
+
+/// A coarse clock of one core. To wait for it costs a place in a list and no timer: for waits that nearly always end before
+/// their time.
+#[derive(Default)]
+pub struct Clock {
+    beats: Cell<u64>,
+    waiting: RefCell<Vec<Option<(u64, Waker)>>>,
+    free: RefCell<Vec<usize>>,
+}
+
+impl Clock {
+    pub fn beat(&self) {
+        let now = self.beats.get() + 1;
+        self.beats.set(now);
+        for place in self.waiting.borrow_mut().iter_mut() {
+            if let Some((_, waker)) = place.take_if(|(due, _)| *due <= now) {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Resolves at the given beat from now: 1 is the next one.
+    pub fn after(&self, beats: u64) -> After<'_> {
+        After {
+            clock: self,
+            due: self.beats.get().saturating_add(beats),
+            slot: None,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn slots(&self) -> usize {
+        self.waiting.borrow().len()
+    }
+}
+
+pub struct After<'a> {
+    clock: &'a Clock,
+    due: u64,
+    slot: Option<usize>,
+}
+
+impl Future for After<'_> {
+    type Output = ();
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, context: &mut std::task::Context<'_>) -> Poll<()> {
+        if self.clock.beats.get() >= self.due {
+            return Poll::Ready(());
+        }
+        let mut waiting = self.clock.waiting.borrow_mut();
+        let slot = match self.slot {
+            Some(slot) => slot,
+            None => self.clock.free.borrow_mut().pop().unwrap_or_else(|| {
+                waiting.push(None);
+                waiting.len() - 1
+            }),
+        };
+        match &mut waiting[slot] {
+            Some((_, waker)) if waker.will_wake(context.waker()) => {}
+            place => *place = Some((self.due, context.waker().clone())),
+        }
+        drop(waiting);
+        self.slot = Some(slot);
+        Poll::Pending
+    }
+}
+
+impl Drop for After<'_> {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot {
+            self.clock.waiting.borrow_mut()[slot] = None;
+            self.clock.free.borrow_mut().push(slot);
         }
     }
 }

@@ -6,10 +6,13 @@
 mod support;
 
 mod http_bodies;
+mod http_flow;
+mod http_leaving;
 mod http_limits;
 mod http_messages;
 mod http_upstream;
 mod life;
+mod life_drain;
 mod life_reload;
 mod routing;
 mod smuggling;

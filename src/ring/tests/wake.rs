@@ -235,3 +235,38 @@ fn a_deadline_ends_a_wait_and_lets_a_finished_one_through() {
         assert!(start.elapsed() >= Duration::from_millis(5));
     });
 }
+
+#[test]
+fn a_clock_wakes_at_the_beat_that_was_asked_for_and_uses_its_slots_again() {
+    let clock = Clock::default();
+    let (woken, waker) = counting();
+    let mut context = Context::from_waker(&waker);
+    let mut third = Box::pin(clock.after(3));
+    for beat in 1..=3 {
+        assert!(third.as_mut().poll(&mut context).is_pending(), "{beat}");
+        // Polled for another reason: it still waits.
+        assert!(third.as_mut().poll(&mut context).is_pending(), "{beat}");
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+        clock.beat();
+    }
+    assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+    assert!(third.as_mut().poll(&mut context).is_ready());
+    clock.beat();
+    assert_eq!(woken.0.load(Ordering::Relaxed), 1, "once");
+    drop(third);
+    for _ in 0..10_000 {
+        let (one, two) = (pin!(clock.after(3)), pin!(clock.after(9)));
+        assert!(one.poll(&mut context).is_pending());
+        assert!(two.poll(&mut context).is_pending());
+    }
+    assert_eq!(clock.slots(), 2);
+    for _ in 0..10 {
+        clock.beat();
+    }
+    assert_eq!(
+        woken.0.load(Ordering::Relaxed),
+        1,
+        "the dropped are forgotten"
+    );
+    assert!(pin!(clock.after(0)).poll(&mut context).is_ready());
+}

@@ -1,0 +1,122 @@
+//! Reloads against the parts they change: a mailbox, logs, and a publisher.
+
+use super::*;
+use crate::entity::Config;
+use crate::gateway::READING;
+use crate::publish::Configuration;
+use crate::telemetry::log::LogTargets;
+use crate::tls::provider;
+
+fn shared(post: Post) -> Arc<Shared> {
+    Arc::new(Shared {
+        post,
+        logs: Arc::new(Logs::open(&LogTargets::off()).unwrap()),
+        facts: Mutex::default(),
+        draining: AtomicBool::new(false),
+        reloads_ok: AtomicU64::new(0),
+        reloads_refused: AtomicU64::new(0),
+        last: Mutex::default(),
+        node_id: String::new(),
+        engine: "none",
+        chosen: Arc::new(provider::choose(provider::Mode::default())),
+        started: SystemTime::now(),
+    })
+}
+
+fn reloading(chosen: &Chosen, reading: Reading) -> Reloading {
+    let invocation = Invocation {
+        file: Some("/dev/null".into()),
+        flags: Vec::new(),
+    };
+    let loaded = invocation.evaluate().into_result().unwrap();
+    let material = (reading.material)(&loaded.settings, chosen, false).unwrap();
+    let publisher = Publisher::new(material.globals, material.certificates);
+    Reloading::new(loaded, invocation, publisher, reading, None)
+}
+
+fn nothing(_: &Settings) -> Result<Configuration, Vec<String>> {
+    Ok(Configuration {
+        config: Config::default(),
+        warnings: Vec::new(),
+    })
+}
+
+static PANICS: AtomicU64 = AtomicU64::new(0);
+
+fn panics_twice(settings: &Settings) -> Result<Configuration, Vec<String>> {
+    assert!(PANICS.fetch_add(1, Ordering::AcqRel) >= 2, "a bug");
+    nothing(settings)
+}
+
+/// Without a generated pair in a prefix: what is tested is not the material.
+fn material(settings: &Settings, chosen: &Chosen, _: bool) -> Result<Material, String> {
+    (READING.material)(settings, chosen, false)
+}
+
+#[test]
+fn a_panic_fails_its_reload_and_the_next_one_works() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let (post, boxes, _inbox) = crate::mailbox::mailboxes(1).unwrap();
+        let shared = shared(post);
+        let mut reloading = reloading(
+            &shared.chosen,
+            Reading {
+                configuration: panics_twice,
+                material,
+                ..READING
+            },
+        );
+        let names = Mutex::new(resolver(&(READING.resolving)(&reloading.loaded.settings)).unwrap());
+        for (refused, ok) in [(1, 0), (2, 0), (2, 1), (2, 2)] {
+            reloading.begin(&shared.chosen);
+            let prepared = reloading.prepared().await;
+            if let Err(errors) = &prepared {
+                assert_eq!(errors, &["it ended in a panic: a bug"]);
+            }
+            reloading.end(prepared, &shared, &names);
+            assert_eq!(shared.reloads_refused.load(Ordering::Relaxed), refused);
+            assert_eq!(shared.reloads_ok.load(Ordering::Relaxed), ok);
+        }
+        let published = boxes[0].in_force.take_published().unwrap();
+        assert_eq!(published.snapshot.number, 2, "a panic takes no number");
+    });
+}
+
+#[test]
+fn a_reload_asked_for_while_one_runs_is_done_after_it() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let (post, _boxes, _inbox) = crate::mailbox::mailboxes(1).unwrap();
+        let shared = shared(post);
+        let mut reloading = reloading(
+            &shared.chosen,
+            Reading {
+                configuration: nothing,
+                material,
+                ..READING
+            },
+        );
+        let names = Mutex::new(resolver(&(READING.resolving)(&reloading.loaded.settings)).unwrap());
+        for _ in 0..5 {
+            reloading.begin(&shared.chosen);
+        }
+        for _ in 0..2 {
+            let prepared = reloading.prepared().await;
+            reloading.end(prepared, &shared, &names);
+        }
+        assert_eq!(shared.reloads_ok.load(Ordering::Relaxed), 2);
+        assert!(
+            tokio::time::timeout(Duration::from_millis(20), reloading.prepared())
+                .await
+                .is_err(),
+            "nothing else runs"
+        );
+    });
+}

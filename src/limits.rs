@@ -292,3 +292,11 @@ pub const NAME_WAIT_MS: u64 = RESOLVE_DEADLINE_MS + 2000;
 
 /// Interim (1xx) responses before a final one; each starts the read timeout anew, so an upstream could go on for ever.
 pub const INTERIM_RESPONSES_MAX: usize = 16;
+
+// ── store ──
+
+/// Commits kept for who watches from an image read a moment ago.
+pub const STORE_HISTORY_MAX: usize = 256;
+/// Commits that wait for one watcher; with one more it takes the whole image instead.
+pub const STORE_WATCH_QUEUE_MAX: usize = 1024;
+const _: () = assert!(STORE_HISTORY_MAX <= STORE_WATCH_QUEUE_MAX);

@@ -300,3 +300,10 @@ pub const BEAT_MS: u64 = 100;
 pub const CLIENT_WATCH_BEATS: u64 = 3;
 /// Beats between two looks, which begin at `CLIENT_WATCH_BEATS` and double.
 pub const CLIENT_WATCH_BEATS_MAX: u64 = 12;
+// ── store ──
+
+/// Commits kept for who watches from an image read a moment ago.
+pub const STORE_HISTORY_MAX: usize = 256;
+/// Commits that wait for one watcher; with one more it takes the whole image instead.
+pub const STORE_WATCH_QUEUE_MAX: usize = 1024;
+const _: () = assert!(STORE_HISTORY_MAX <= STORE_WATCH_QUEUE_MAX);

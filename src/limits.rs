@@ -307,3 +307,9 @@ pub const STORE_HISTORY_MAX: usize = 256;
 /// Commits that wait for one watcher; with one more it takes the whole image instead.
 pub const STORE_WATCH_QUEUE_MAX: usize = 1024;
 const _: () = assert!(STORE_HISTORY_MAX <= STORE_WATCH_QUEUE_MAX);
+
+// ── publishing ──
+
+/// Orders that wait for the publishing thread. Commits beyond it wait in the store's own queue, which ends in one whole
+/// compilation; a reload that finds it full is refused.
+pub const PUBLISH_ORDERS_MAX: usize = 1024;

@@ -1,94 +1,98 @@
 //! A reload, from the signal to every core.
 
 use super::{Reading, Shared, resolver};
-use crate::options::Options;
-use crate::publish::{self, Facts, Material, Publisher};
+use crate::publish::{AdminTls, Material, Order, Orders, Prepared, Taken};
 use crate::resolve::Resolver;
 use crate::settings::io::Invocation;
-use crate::settings::{self, Loaded};
-use crate::snapshot::Snapshot;
+use crate::settings::{self, Database, Loaded};
 use crate::telemetry::access::Level;
+use crate::telemetry::listener::ListenerTls;
 use crate::telemetry::log;
-use crate::telemetry::status::StatusTls;
 use crate::tls::provider::Chosen;
 use crate::tls::server::ServerPolicy;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::oneshot;
 
-/// A reload: the settings are read again, then certificate files and the configuration, on a thread that may block. Only
-/// when all of it is sound does anything change.
+/// A reload: the settings are read again, then certificate files and the declarative configuration, on a thread that may
+/// block; the publishing thread compiles them. Only when all of it is sound does anything change.
 pub(super) struct Reloading {
     pub(super) loaded: Loaded,
     invocation: Invocation,
-    /// `None` while a reload has it.
-    publisher: Option<Publisher>,
-    running: Option<tokio::task::JoinHandle<(Publisher, Result<Prepared, Vec<String>>)>>,
+    orders: Orders,
+    running: Option<tokio::task::JoinHandle<Result<Done, Vec<String>>>>,
     /// A signal came while a reload ran: what it announces may have been read or not.
     asked_again: bool,
     reading: Reading,
-    status_tls: Option<Arc<StatusTls>>,
+    tls: Listeners,
+}
+
+/// What the control thread's own listeners show.
+#[derive(Clone, Default)]
+pub(super) struct Listeners {
+    pub status: Option<Arc<ListenerTls>>,
+    pub admin: Option<Arc<ListenerTls>>,
 }
 
 impl Reloading {
     pub(super) fn new(
         loaded: Loaded,
         invocation: Invocation,
-        publisher: Publisher,
+        orders: Orders,
         reading: Reading,
-        status_tls: Option<Arc<StatusTls>>,
+        tls: Listeners,
     ) -> Self {
         Reloading {
             loaded,
             invocation,
-            publisher: Some(publisher),
+            orders,
             running: None,
             asked_again: false,
             reading,
-            status_tls,
+            tls,
         }
     }
 
     /// Begins a reload, or has the one that runs be followed by another.
     pub(super) fn begin(&mut self, chosen: &Arc<Chosen>) {
-        let Some(mut publisher) = self.publisher.take() else {
+        if self.running.is_some() {
             self.asked_again = true;
             return;
-        };
+        }
         log::error(Level::Notice, "reloading");
-        let invocation = self.invocation.clone();
-        let (reading, chosen) = (self.reading, chosen.clone());
-        self.running = Some(tokio::task::spawn_blocking(move || {
-            let prepared = prepare_guarded(&mut publisher, &invocation, reading, &chosen);
-            (publisher, prepared)
+        let reading = self.reading;
+        let (invocation, chosen) = (self.invocation.clone(), chosen.clone());
+        let orders = self.orders.clone();
+        self.running = Some(tokio::spawn(async move {
+            let read =
+                tokio::task::spawn_blocking(move || read_guarded(&invocation, reading, &chosen));
+            // Panics are caught inside: the runtime itself has failed, and the watch over the cores goes on.
+            let read = read
+                .await
+                .map_err(|error| vec![format!("the reload was lost: {error}")])??;
+            publish(read, &orders).await
         }));
     }
 
     /// Waits for the reload that runs, if one does. May be dropped and called again.
-    pub(super) async fn prepared(&mut self) -> Result<Prepared, Vec<String>> {
+    pub(super) async fn done(&mut self) -> Result<Done, Vec<String>> {
         let Some(running) = &mut self.running else {
             return std::future::pending().await;
         };
         let ended = running.await;
         self.running = None;
-        match ended {
-            Ok((publisher, prepared)) => {
-                self.publisher = Some(publisher);
-                prepared
-            }
-            // Panics are caught inside: the runtime itself has failed, and the watch over the cores goes on.
-            Err(error) => Err(vec![format!("the reload was lost: {error}")]),
-        }
+        ended.unwrap_or_else(|error| Err(vec![format!("the reload was lost: {error}")]))
     }
 
     /// What came of a reload: everything of it, or its errors.
     pub(super) fn end(
         &mut self,
-        prepared: Result<Prepared, Vec<String>>,
+        done: Result<Done, Vec<String>>,
         shared: &Arc<Shared>,
         names: &Mutex<Arc<Resolver>>,
     ) {
-        match prepared {
-            Ok(prepared) => self.put_in_force(prepared, shared, names),
+        match done {
+            Ok(done) => self.put_in_force(done, shared, names),
             Err(errors) => {
                 shared.reloads_refused.fetch_add(1, Ordering::Relaxed);
                 for error in &errors {
@@ -105,25 +109,19 @@ impl Reloading {
         }
     }
 
-    fn put_in_force(
-        &mut self,
-        prepared: Prepared,
-        shared: &Arc<Shared>,
-        names: &Mutex<Arc<Resolver>>,
-    ) {
-        let Prepared {
+    /// The cores have it already; what follows is the control thread's own.
+    fn put_in_force(&mut self, done: Done, shared: &Arc<Shared>, names: &Mutex<Arc<Resolver>>) {
+        let Done {
             loaded,
-            snapshot,
-            options,
+            taken,
             status,
-            warnings,
-            facts,
-        } = prepared;
+            admin,
+        } = done;
         for warning in loaded
             .warnings
             .iter()
             .map(ToString::to_string)
-            .chain(warnings)
+            .chain(taken.warnings)
         {
             log::error(Level::Warn, warning);
         }
@@ -133,7 +131,6 @@ impl Reloading {
                 format_args!("{name} has changed and takes effect after a restart"),
             );
         }
-        publish::broadcast(&shared.post, &snapshot, &options);
         match resolver(&(self.reading.resolving)(&loaded.settings)) {
             Ok(resolver) => *names.lock().unwrap_or_else(PoisonError::into_inner) = resolver,
             Err(error) => log::error(
@@ -141,43 +138,66 @@ impl Reloading {
                 format_args!("dns: {error}; the old resolver serves on"),
             ),
         }
-        if let (Some(tls), Some(policy)) = (&self.status_tls, status) {
-            tls.replace(policy);
+        if let (Some(tls), Some(policy)) = (&self.tls.status, status) {
+            tls.replace(policy, None);
+        }
+        if let (Some(tls), Some(admin)) = (&self.tls.admin, admin) {
+            tls.replace(admin.policy, admin.clients);
         }
         shared
             .logs
             .set_level((self.reading.log_level)(&loaded.settings));
-        *shared.facts.lock().unwrap_or_else(PoisonError::into_inner) = facts;
         shared.reloads_ok.fetch_add(1, Ordering::Relaxed);
         self.loaded = loaded;
         log::error(
             Level::Notice,
-            format_args!("configuration {} is live", snapshot.number),
+            format_args!("configuration {} is live", taken.number),
         );
     }
 }
 
-/// A reload that nothing stands in the way of.
-pub(super) struct Prepared {
+/// A reload that every core has.
+pub(super) struct Done {
     loaded: Loaded,
-    snapshot: Arc<Snapshot>,
-    options: Arc<Options>,
+    taken: Taken,
     status: Option<Arc<ServerPolicy>>,
-    warnings: Vec<String>,
-    facts: Facts,
+    admin: Option<AdminTls>,
 }
 
-/// A panic fails this reload and no other: the publisher changes only when a compilation has succeeded.
-fn prepare_guarded(
-    publisher: &mut Publisher,
+/// Settings and files, read and sound by themselves.
+struct Read {
+    loaded: Loaded,
+    prepared: Prepared,
+    status: Option<Arc<ServerPolicy>>,
+    admin: Option<AdminTls>,
+}
+
+async fn publish(read: Read, orders: &Orders) -> Result<Done, Vec<String>> {
+    let (reply, taken) = oneshot::channel();
+    if !orders.send(Order::Reload(Box::new(read.prepared), reply)) {
+        return Err(vec!["too many changes are waiting".to_owned()]);
+    }
+    let taken = taken
+        .await
+        .unwrap_or_else(|_| Err(vec!["it ended in a panic".to_owned()]))?;
+    Ok(Done {
+        loaded: read.loaded,
+        taken,
+        status: read.status,
+        admin: read.admin,
+    })
+}
+
+/// A panic fails this reload and no other.
+fn read_guarded(
     invocation: &Invocation,
     reading: Reading,
     chosen: &Chosen,
-) -> Result<Prepared, Vec<String>> {
-    let prepared = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        prepare(publisher, invocation, reading, chosen)
+) -> Result<Read, Vec<String>> {
+    let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        read(invocation, reading, chosen)
     }));
-    prepared.unwrap_or_else(|panic| {
+    read.unwrap_or_else(|panic| {
         let told = panic
             .downcast_ref::<&str>()
             .copied()
@@ -187,12 +207,7 @@ fn prepare_guarded(
     })
 }
 
-fn prepare(
-    publisher: &mut Publisher,
-    invocation: &Invocation,
-    reading: Reading,
-    chosen: &Chosen,
-) -> Result<Prepared, Vec<String>> {
+fn read(invocation: &Invocation, reading: Reading, chosen: &Chosen) -> Result<Read, Vec<String>> {
     // The file is read even when a directive is refused: one reload tells all there is to mend.
     let evaluated = invocation.evaluate();
     let mut errors: Vec<String> = evaluated.errors.iter().map(ToString::to_string).collect();
@@ -201,24 +216,31 @@ fn prepare(
             let lines = problems.lines().filter(|line| !evaluated.tells(line));
             lines.map(str::to_owned).collect::<Vec<_>>()
         });
-    let configuration = (reading.configuration)(&evaluated.settings);
+    // Which of the two it is needs a restart, so a changed directive does not count yet.
+    let configuration = match evaluated.settings.database {
+        Database::Off => (reading.configuration)(&evaluated.settings).map(Some),
+        Database::Embedded => Ok(None),
+    };
     match (material, configuration, evaluated.into_result()) {
         (Ok(material), Ok(configuration), Ok(loaded)) => {
             let Material {
                 globals,
                 certificates,
                 status,
+                admin,
                 templates,
             } = material;
-            let snapshot = publisher.compile_with(globals, certificates, &configuration)?;
             let options = Arc::new((reading.options)(&loaded.settings, templates));
-            Ok(Prepared {
+            Ok(Read {
                 loaded,
-                snapshot,
-                options,
+                prepared: Prepared {
+                    globals,
+                    certificates,
+                    options,
+                    configuration,
+                },
                 status,
-                warnings: publisher.take_warnings(),
-                facts: publisher.facts(),
+                admin,
             })
         }
         (material, configuration, _) => {

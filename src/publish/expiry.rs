@@ -4,52 +4,66 @@ use super::expiry_of;
 use crate::entity::{Config, Entity, Kind, pem};
 use crate::telemetry::metrics::CertificateExpiry;
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use uuid::Uuid;
-
-/// Not after (unix seconds), and what it is of.
-type Entry = (i64, Kind, Uuid, usize);
 
 #[derive(Default)]
 pub struct Expiries {
-    by_row: HashMap<(Kind, Uuid), Vec<CertificateExpiry>>,
-    order: BTreeSet<Entry>,
+    /// What settings name; part of every answer.
+    own: Vec<CertificateExpiry>,
+    by_row: HashMap<(Kind, Uuid), Row>,
+    /// Not after (unix seconds), and what it is of.
+    order: BTreeSet<(i64, Kind, Uuid, usize)>,
+}
+
+struct Row {
+    /// What was parsed.
+    entity: Arc<Entity>,
+    found: Vec<CertificateExpiry>,
 }
 
 /// The kinds that hold certificates, their fields, and their name in the metric.
 const KINDS: [(Kind, &[&str], &str); 2] = [
-    (
-        Kind::Certificates,
-        &["cert", "cert_alt"],
-        "certificate",
-    ),
+    (Kind::Certificates, &["cert", "cert_alt"], "certificate"),
     (Kind::CaCertificates, &["cert"], "ca_certificate"),
 ];
 
 impl Expiries {
-    /// All rows of a configuration. Parses every certificate: milliseconds for a hundred, a second for 100,000.
-    pub fn of(config: &Config) -> Expiries {
-        let mut expiries = Expiries::default();
+    pub fn set_own(&mut self, own: Vec<CertificateExpiry>) {
+        self.own = own;
+    }
+
+    /// Takes a whole configuration. Rows it has seen are not parsed again; all others are: a second for 100,000.
+    pub fn sync(&mut self, config: &Config) {
+        let gone: Vec<_> = self.by_row.keys().copied().collect();
+        let gone = gone
+            .into_iter()
+            .filter(|(kind, id)| config.get(*kind, *id).is_none());
+        for (kind, id) in gone {
+            self.set(kind, id, None);
+        }
         for (kind, ..) in KINDS {
             for (id, row) in config.table(kind) {
-                expiries.set(kind, *id, Some(row));
+                self.set(kind, *id, Some(row));
             }
         }
-        expiries
     }
 
     /// Takes a row as it is now; kinds without certificates are passed over.
-    pub fn set(&mut self, kind: Kind, id: Uuid, row: Option<&Entity>) {
+    pub fn set(&mut self, kind: Kind, id: Uuid, row: Option<&Arc<Entity>>) {
         let Some((_, fields, name)) = KINDS.into_iter().find(|(known, ..)| *known == kind) else {
             return;
         };
-        for (at, old) in self
-            .by_row
-            .remove(&(kind, id))
-            .into_iter()
-            .flatten()
-            .enumerate()
+        let old = self.by_row.get(&(kind, id));
+        if let (Some(old), Some(row)) = (old, row)
+            && Arc::ptr_eq(&old.entity, row)
         {
-            self.order.remove(&(old.not_after, kind, id, at));
+            return;
+        }
+        if let Some(old) = self.by_row.remove(&(kind, id)) {
+            for (at, expiry) in old.found.iter().enumerate() {
+                self.order.remove(&(expiry.not_after, kind, id, at));
+            }
         }
         let Some(row) = row else { return };
         let texts = fields.iter().filter_map(|field| row.get(*field)?.as_str());
@@ -62,16 +76,68 @@ impl Expiries {
         for (at, expiry) in found.iter().enumerate() {
             self.order.insert((expiry.not_after, kind, id, at));
         }
-        if !found.is_empty() {
-            self.by_row.insert((kind, id), found);
-        }
+        let entity = Arc::clone(row);
+        self.by_row.insert((kind, id), Row { entity, found });
     }
 
     /// Those that expire first, at most `count`, in that order.
     pub fn soonest(&self, count: usize) -> Vec<CertificateExpiry> {
-        let first = self.order.iter().take(count);
+        let rows = self.order.iter().take(count);
+        let mut first: Vec<CertificateExpiry> = rows
+            .filter_map(|(_, kind, id, at)| {
+                self.by_row.get(&(*kind, *id))?.found.get(*at).cloned()
+            })
+            .chain(self.own.iter().cloned())
+            .collect();
+        first.sort_by_key(|expiry| expiry.not_after);
+        first.truncate(count);
         first
-            .filter_map(|(_, kind, id, at)| self.by_row.get(&(*kind, *id))?.get(*at).cloned())
-            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entity::fixtures;
+    use serde_json::Value;
+
+    fn row(cert: &str) -> Arc<Entity> {
+        Arc::new(Entity::from_iter([("cert".to_owned(), Value::from(cert))]))
+    }
+
+    fn ids(expiries: &Expiries, count: usize) -> Vec<String> {
+        let first = expiries.soonest(count);
+        first.into_iter().map(|expiry| expiry.id).collect()
+    }
+
+    #[test]
+    fn the_order_follows_each_change_and_a_whole_configuration_alike() {
+        let [one, two, own] = [1, 2, 3].map(Uuid::from_u128);
+        let named = |id: Uuid, not_after| CertificateExpiry {
+            kind: "default",
+            id: id.to_string(),
+            name: String::new(),
+            not_after,
+        };
+        let mut expiries = Expiries::default();
+        expiries.set_own(vec![named(own, 5)]);
+        expiries.set(Kind::Certificates, one, Some(&row(fixtures::LEAF)));
+        expiries.set(Kind::Services, two, Some(&row(fixtures::LEAF)));
+        assert_eq!(
+            ids(&expiries, 9),
+            [own.to_string(), one.to_string()],
+            "other kinds hold none"
+        );
+        expiries.set(Kind::CaCertificates, two, Some(&row(fixtures::ROOT)));
+        assert_eq!(ids(&expiries, 9).len(), 3);
+        assert_eq!(ids(&expiries, 1), [own.to_string()]);
+        expiries.set(Kind::Certificates, one, Some(&row("not a certificate")));
+        assert_eq!(ids(&expiries, 9), [own.to_string(), two.to_string()]);
+        let mut config = Config::default();
+        config.put(Kind::Certificates, one, row(fixtures::LEAF));
+        expiries.sync(&config);
+        assert_eq!(ids(&expiries, 9), [own.to_string(), one.to_string()]);
+        expiries.set(Kind::Certificates, one, None);
+        assert_eq!(ids(&expiries, 9), [own.to_string()]);
     }
 }

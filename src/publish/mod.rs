@@ -1,8 +1,19 @@
 //! From a checked configuration to every core: compile, broadcast, and remember what to say about it.
+//!
+//! - `thread`: the one thread that compiles, in the order in which changes came.
+//! - `live`: which revision of the store every core serves.
+//! - `expiry`: which certificates expire first.
 
-use crate::entity::{Config, Kind, rows};
+mod expiry;
+mod live;
+mod thread;
+
+pub use expiry::Expiries;
+pub use live::{Live, NotLive, Raise, live};
+pub use thread::{Order, Orders, Parts, Prepared, Reply, Taken, start};
+
+use crate::entity::{Config, Kind};
 use crate::http1::error_body::Templates;
-use crate::limits;
 use crate::mailbox::{Post, Published};
 use crate::options::Options;
 use crate::snapshot::tls_glue::{self, Tls};
@@ -10,8 +21,10 @@ use crate::snapshot::{Globals, Snapshot};
 use crate::telemetry::metrics::CertificateExpiry;
 use crate::tls::identity::Identity;
 use crate::tls::server::ServerPolicy;
+use crate::tls::trust::TrustSet;
 use crate::tls::upstream::Versions;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use uuid::Uuid;
 
 /// A configuration with what is worth saying about it.
 pub struct Configuration {
@@ -26,19 +39,30 @@ pub struct Material {
     pub certificates: Vec<CertificateExpiry>,
     /// What status listeners with `ssl` show; `None` where none has it.
     pub status: Option<Arc<ServerPolicy>>,
+    /// The same of the Admin API's.
+    pub admin: Option<AdminTls>,
     pub templates: Templates,
+}
+
+/// What listeners of the Admin API with `ssl` show and ask for.
+#[derive(Clone)]
+pub struct AdminTls {
+    pub policy: Arc<ServerPolicy>,
+    /// `admin_ssl_client_ca`: whom it answers to; `None`: everyone.
+    pub clients: Option<Arc<TrustSet>>,
 }
 
 /// Compiles configurations, each with what the one before it left unchanged. It may take seconds: it belongs on a thread
 /// that may block.
 pub struct Publisher {
     globals: Globals<Tls>,
-    own_certificates: Vec<CertificateExpiry>,
     tls: Tls,
     current: Option<Arc<Snapshot>>,
     warnings: Vec<String>,
     facts: Facts,
+    expiries: Arc<Mutex<Expiries>>,
     number: u64,
+    hashed: bool,
 }
 
 struct Compiled {
@@ -53,17 +77,21 @@ pub struct Facts {
     pub number: u64,
     /// Nothing is configured.
     pub empty: bool,
-    /// 32 hex digits over the content (KONG.md §7.2).
-    pub hash: String,
-    /// Those that expire first, at most `limits::METRIC_CERTIFICATES_MAX`.
-    pub certificates: Vec<CertificateExpiry>,
+    /// 32 hex digits over the content (KONG.md §7.2); of a declarative configuration only.
+    pub hash: Option<Arc<str>>,
 }
 
 impl Publisher {
-    pub fn new(globals: Globals<Tls>, own_certificates: Vec<CertificateExpiry>) -> Self {
+    /// `hashed`: the configuration is declarative, and `Facts` has its hash.
+    pub fn new(
+        globals: Globals<Tls>,
+        own_certificates: Vec<CertificateExpiry>,
+        hashed: bool,
+    ) -> Self {
+        let mut expiries = Expiries::default();
+        expiries.set_own(own_certificates);
         Publisher {
             globals,
-            own_certificates,
             tls: Tls {
                 upstream_versions: Versions {
                     tls12: true,
@@ -73,7 +101,9 @@ impl Publisher {
             current: None,
             warnings: Vec::new(),
             facts: Facts::default(),
+            expiries: Arc::new(Mutex::new(expiries)),
             number: 0,
+            hashed,
         }
     }
 
@@ -87,36 +117,74 @@ impl Publisher {
         own_certificates: Vec<CertificateExpiry>,
         configuration: &Configuration,
     ) -> Result<Arc<Snapshot>, Vec<String>> {
-        let compiled = self.compiled(&globals, &own_certificates, configuration)?;
-        (self.globals, self.own_certificates) = (globals, own_certificates);
-        Ok(self.adopt(compiled))
+        let compiled = self.compiled(&globals, &configuration.config, &configuration.warnings)?;
+        self.globals = globals;
+        let snapshot = self.adopt(compiled);
+        let mut expiries = self.expiries.lock().unwrap_or_else(PoisonError::into_inner);
+        expiries.set_own(own_certificates);
+        expiries.sync(&configuration.config);
+        drop(expiries);
+        Ok(snapshot)
     }
 
     /// # Errors
     /// As `compile_with`.
     pub fn compile(&mut self, configuration: &Configuration) -> Result<Arc<Snapshot>, Vec<String>> {
-        let compiled = self.compiled(&self.globals, &self.own_certificates, configuration)?;
+        let compiled = self.compiled(
+            &self.globals,
+            &configuration.config,
+            &configuration.warnings,
+        )?;
         Ok(self.adopt(compiled))
+    }
+
+    /// Compiles a configuration that differs from the one before in these rows.
+    ///
+    /// # Errors
+    /// As `compile_with`.
+    pub fn change(
+        &mut self,
+        config: &Config,
+        rows: &[(Kind, Uuid)],
+    ) -> Result<Arc<Snapshot>, Vec<String>> {
+        let compiled = self.compiled(&self.globals, config, &[])?;
+        let snapshot = self.adopt(compiled);
+        let mut expiries = self.expiries.lock().unwrap_or_else(PoisonError::into_inner);
+        for (kind, id) in rows {
+            expiries.set(*kind, *id, config.get(*kind, *id));
+        }
+        drop(expiries);
+        Ok(snapshot)
+    }
+
+    /// Takes what certificates there are into the order of their expiry: a second for 100,000, so not part of a compilation.
+    pub fn index_expiries(&self, config: &Config) {
+        self.expiries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .sync(config);
     }
 
     /// Changes nothing: an error, or a panic that is caught further out, leaves the publisher as it was.
     fn compiled(
         &self,
         globals: &Globals<Tls>,
-        own_certificates: &[CertificateExpiry],
-        configuration: &Configuration,
+        config: &Config,
+        more: &[String],
     ) -> Result<Compiled, Vec<String>> {
-        let config = &configuration.config;
         let number = self.number + 1;
         let current = self.current.as_deref();
-        let (snapshot, warnings) =
-            tls_glue::compile(&self.tls, config, globals, current, number)
-                .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-        let more = warnings.iter().map(ToString::to_string);
+        let (snapshot, warnings) = tls_glue::compile(&self.tls, config, globals, current, number)
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let warnings = warnings.iter().map(ToString::to_string);
         Ok(Compiled {
             snapshot: Arc::new(snapshot),
-            warnings: configuration.warnings.iter().cloned().chain(more).collect(),
-            facts: facts(config, own_certificates, number),
+            warnings: more.iter().cloned().chain(warnings).collect(),
+            facts: Facts {
+                number,
+                empty: config.tables.values().all(crate::entity::Table::is_empty),
+                hash: self.hashed.then(|| hash(config)),
+            },
         })
     }
 
@@ -140,6 +208,10 @@ impl Publisher {
 
     pub fn facts(&self) -> Facts {
         self.facts.clone()
+    }
+
+    pub fn expiries(&self) -> Arc<Mutex<Expiries>> {
+        self.expiries.clone()
     }
 }
 
@@ -167,48 +239,17 @@ pub fn retire(snapshot: Arc<Snapshot>) {
     }
 }
 
-fn facts(config: &Config, own_certificates: &[CertificateExpiry], number: u64) -> Facts {
-    let empty = config.tables.values().all(crate::entity::Table::is_empty);
-    let hash = if empty {
-        "0".repeat(32)
-    } else {
-        let text = crate::declarative::dump(config).to_string();
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
-        digest
-            .as_ref()
-            .iter()
-            .take(16)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
-    };
-    let mut certificates = own_certificates.to_vec();
-    for row in config
-        .rows::<rows::Certificate>(Kind::Certificates)
-        .flatten()
-    {
-        for pem in std::iter::once(&row.cert).chain(&row.cert_alt) {
-            certificates.extend(expiry("certificate", row.id, pem));
-        }
+/// 32 hex digits over the content; zeroes while there is none (KONG.md §7.2).
+pub fn hash(config: &Config) -> Arc<str> {
+    if config.tables.values().all(crate::entity::Table::is_empty) {
+        return "0".repeat(32).into();
     }
-    for row in config
-        .rows::<rows::CaCertificate>(Kind::CaCertificates)
-        .flatten()
-    {
-        certificates.extend(expiry("ca_certificate", row.id, &row.cert));
-    }
-    certificates.sort_by_key(|certificate| certificate.not_after);
-    certificates.truncate(limits::METRIC_CERTIFICATES_MAX);
-    Facts {
-        number,
-        empty,
-        hash,
-        certificates,
-    }
-}
-
-fn expiry(kind: &'static str, id: uuid::Uuid, pem: &str) -> Option<CertificateExpiry> {
-    let certificates = crate::entity::pem::certificates(pem).ok()?;
-    expiry_of(kind, id.to_string(), certificates.first()?)
+    let text = crate::declarative::dump(config).to_string();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    let half = digest.as_ref().iter().take(16);
+    half.map(|byte| format!("{byte:02x}"))
+        .collect::<String>()
+        .into()
 }
 
 /// `None`: not a certificate that can be read. `id`: an entity's, or the directive that names it.

@@ -42,10 +42,10 @@ pub struct Prepared {
 }
 
 /// What has become live, or every reason why nothing has changed.
-pub type Reply = oneshot::Sender<Result<Published, Vec<String>>>;
+pub type Reply = oneshot::Sender<Result<Taken, Vec<String>>>;
 
 #[derive(Clone, Debug)]
-pub struct Published {
+pub struct Taken {
     /// The snapshot's.
     pub number: u64,
     /// Of the store.
@@ -112,11 +112,10 @@ struct Publishing {
 
 impl Publishing {
     fn run(mut self) {
+        self.parts.publisher.index_expiries(&self.parts.config);
         while let Some(order) = self.next.take().or_else(|| self.orders.recv().ok()) {
             let done = catch_unwind(AssertUnwindSafe(|| self.order(order)));
             if done.is_err() {
-                // What the compiler remembers may be half of something: it begins anew.
-                self.parts.publisher.forget();
                 log::error(
                     Level::Crit,
                     "publishing a configuration ended in a panic; the one before serves on",
@@ -167,11 +166,17 @@ impl Publishing {
         }
         let compiled = match &changes.rows {
             Some(rows) => self.parts.publisher.change(&image.config, rows),
-            None => self.parts.publisher.whole(&image.config, Vec::new()),
+            None => self.parts.publisher.compile(&Configuration {
+                config: image.config.clone(),
+                warnings: Vec::new(),
+            }),
         };
         match compiled {
             Ok(snapshot) => {
                 self.publish(&snapshot, &image.config);
+                if changes.rows.is_none() {
+                    self.parts.publisher.index_expiries(&image.config);
+                }
                 for warning in self.parts.publisher.take_warnings() {
                     log::error(Level::Warn, warning);
                 }
@@ -189,7 +194,7 @@ impl Publishing {
         }
     }
 
-    fn reload(&mut self, prepared: Prepared) -> Result<Published, Vec<String>> {
+    fn reload(&mut self, prepared: Prepared) -> Result<Taken, Vec<String>> {
         let image = self.parts.store.image();
         let Prepared {
             globals,
@@ -210,7 +215,7 @@ impl Publishing {
         Ok(self.finish(&snapshot, configuration.config, replaced, image.revision))
     }
 
-    fn replace(&mut self, configuration: &Configuration) -> Result<Published, Vec<String>> {
+    fn replace(&mut self, configuration: &Configuration) -> Result<Taken, Vec<String>> {
         let revision = self.parts.store.image().revision;
         let snapshot = self.parts.publisher.compile(configuration)?;
         Ok(self.finish(&snapshot, configuration.config.clone(), true, revision))
@@ -222,7 +227,7 @@ impl Publishing {
         config: Config,
         replaced: bool,
         revision: Revision,
-    ) -> Published {
+    ) -> Taken {
         self.publish(snapshot, &config);
         let revision = match &self.parts.fixed {
             // Its watch tells of the new one too, which `same` then recognises.
@@ -230,7 +235,7 @@ impl Publishing {
             _ => revision,
         };
         self.parts.raise.live(revision);
-        Published {
+        Taken {
             number: snapshot.number,
             revision,
             warnings: self.parts.publisher.take_warnings(),
@@ -238,12 +243,7 @@ impl Publishing {
     }
 
     fn publish(&mut self, snapshot: &Arc<Snapshot>, config: &Config) {
-        for core in broadcast(&self.parts.post, snapshot, &self.parts.options) {
-            log::error(
-                Level::Crit,
-                format_args!("core {core} did not take the new configuration"),
-            );
-        }
+        broadcast(&self.parts.post, snapshot, &self.parts.options);
         self.parts.config = config.clone();
         *self
             .parts

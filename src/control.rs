@@ -152,13 +152,14 @@ async fn live(control: Control) -> Result<(), String> {
     log::error(Level::Notice, format_args!("{cores} cores are ready"));
 
     let mut reloading = Reloading {
-        loaded,
+        settings: loaded.settings.clone(),
+        started: Arc::new(loaded),
         invocation,
         publisher: Some(publisher),
         reading,
         status_tls,
     };
-    let mut epoch_length = reloading.loaded.settings.ticket_epoch();
+    let mut epoch_length = reloading.settings.ticket_epoch();
     let mut epoch = epochs_of(epoch_length);
     let mut watch = tokio::time::interval(Duration::from_secs(1));
     loop {
@@ -166,7 +167,7 @@ async fn live(control: Control) -> Result<(), String> {
             what = signals.next() => match what {
                 Asked::Reload => {
                     reloading.reload(&shared, &names).await;
-                    let wanted = reloading.loaded.settings.ticket_epoch();
+                    let wanted = reloading.settings.ticket_epoch();
                     if wanted != epoch_length {
                         epoch_length = wanted;
                         epoch = epochs_of(wanted);
@@ -194,7 +195,7 @@ async fn live(control: Control) -> Result<(), String> {
         &mut signals,
         &mut events,
         workers,
-        reloading.loaded.settings.drain_timeout,
+        reloading.settings.drain_timeout,
     )
     .await
 }
@@ -317,7 +318,10 @@ fn resolver(settings: &ResolveSettings) -> Result<Arc<Resolver>, String> {
 /// A reload: the settings are read again, then certificate files and the configuration. Only when all of it is sound
 /// does anything change.
 struct Reloading {
-    loaded: Loaded,
+    /// What the process was started with: some directives stay so.
+    started: Arc<Loaded>,
+    /// In force.
+    settings: Settings,
     invocation: Invocation,
     publisher: Option<Publisher>,
     reading: Reading,
@@ -332,8 +336,15 @@ impl Reloading {
         };
         let invocation = self.invocation.clone();
         let (reading, chosen) = (self.reading, shared.chosen.clone());
+        let started = self.started.clone();
         let prepared = tokio::task::spawn_blocking(move || {
-            let prepared = prepare(&mut publisher, &invocation, reading, &chosen);
+            let prepared = prepare(
+                &mut publisher,
+                &invocation,
+                &started.settings,
+                reading,
+                &chosen,
+            );
             (publisher, prepared)
         })
         .await;
@@ -359,10 +370,12 @@ impl Reloading {
                 {
                     log::error(Level::Warn, warning);
                 }
-                for name in settings::restart_needed(&self.loaded, &loaded) {
+                for name in settings::restart_needed(&self.started, &loaded) {
                     log::error(
                         Level::Warn,
-                        format_args!("{name} has changed and takes effect after a restart"),
+                        format_args!(
+                            "{name} differs from the start and takes effect after a restart"
+                        ),
                     );
                 }
                 for core in publish::broadcast(&shared.post, &snapshot, &options) {
@@ -386,7 +399,7 @@ impl Reloading {
                 shared.logs.set_level((reading.log_level)(&loaded.settings));
                 *shared.facts.lock().unwrap_or_else(PoisonError::into_inner) = publisher.facts();
                 shared.reloads_ok.fetch_add(1, Ordering::Relaxed);
-                self.loaded = loaded;
+                self.settings = loaded.settings;
                 log::error(
                     Level::Notice,
                     format_args!("configuration {} is live", snapshot.number),
@@ -418,11 +431,13 @@ struct Prepared {
 fn prepare(
     publisher: &mut Publisher,
     invocation: &Invocation,
+    started: &Settings,
     reading: Reading,
     chosen: &Chosen,
 ) -> Result<Prepared, Vec<String>> {
     // The file is read even when a directive is refused: one reload tells all there is to mend.
-    let evaluated = invocation.evaluate();
+    let mut evaluated = invocation.evaluate();
+    settings::keep_until_restart(&mut evaluated.settings, started);
     let mut errors: Vec<String> = evaluated.errors.iter().map(ToString::to_string).collect();
     let material =
         (reading.material)(&evaluated.settings, chosen, errors.is_empty()).map_err(|problems| {

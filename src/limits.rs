@@ -82,12 +82,17 @@ pub const LIST_ENTRIES_MAX: usize = 1024;
 pub const TIME_MAX_S: u64 = 10 * 365 * 86_400;
 /// RFC 8446 §4.6.1: a ticket lives for seven days at most (seconds).
 pub const TICKET_LIFETIME_MAX_S: u64 = 7 * 86_400;
+/// Bytes of a request head that `large_client_header_buffers` cannot raise: a stream holds less than `PLAIN_BUFFER_MAX`
+/// unread.
+pub const REQUEST_HEAD_SIZE_MAX: usize = PLAIN_BUFFER_MAX - 1;
+const _: () = assert!(REQUEST_HEAD_SIZE_MAX <= HEAD_SIZE_CAP);
+const _: () = assert!(HEAD_BUFFER_SIZE_MAX as usize <= REQUEST_HEAD_SIZE_MAX);
 /// Upper end of `large_client_header_buffers`: number of buffers.
 pub const HEAD_BUFFERS_MAX: u32 = 64;
 /// Upper end of `large_client_header_buffers`: size of one (bytes).
 pub const HEAD_BUFFER_SIZE_MAX: u64 = 64 * 1024;
-/// Upper end of `request_field_count_max`.
-pub const FIELD_COUNT_MAX: u32 = 1000;
+/// Upper end of `request_field_count_max`: what the parser can hold.
+pub const FIELD_COUNT_MAX: u32 = HEAD_FIELD_COUNT_CAP as u32;
 /// Upper end of `connections_max`, per core: Linux's default `fs.nr_open`.
 pub const CONNECTIONS_PER_CORE_MAX: u32 = 1 << 20;
 /// Highest CPU number a CPU list may name, so that `0-4000000000` costs nothing.

@@ -31,6 +31,30 @@ fn every_row_is_as_expected_on_either_engine() {
 }
 
 #[test]
+fn one_answer_that_is_not_as_expected_is_a_failure() {
+    // Without its error log the gateway does not say why it refused an upstream.
+    let output = demo(None)
+        .arg("--once")
+        .env("SALLYPORT_LOG_LEVEL", "emerg")
+        .output()
+        .expect("the program runs");
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(!output.status.success(), "{told}");
+    assert!(told.contains("2 answers are not as expected."), "{told}");
+    let failed: Vec<&str> = told
+        .lines()
+        .filter(|line| line.ends_with("FAILED"))
+        .collect();
+    assert_eq!(failed.len(), 2, "{told}");
+    assert!(
+        failed
+            .iter()
+            .all(|line| line.contains("502, log: another reason")),
+        "{failed:?}"
+    );
+}
+
+#[test]
 fn a_gateway_that_does_not_start_is_a_failure_with_its_reason() {
     let output = demo(Some("steam"))
         .arg("--once")

@@ -179,7 +179,7 @@ pub(super) fn stop(
         return ExitCode::FAILURE;
     };
     let wait = timeout_s.map_or_else(
-        || drain_timeout(&instance) + Duration::from_secs(5),
+        || drain_timeout(&instance, invocation) + Duration::from_secs(5),
         Duration::from_secs,
     );
     match end(&instance, pid, libc::SIGTERM, wait) {
@@ -304,8 +304,8 @@ fn gone_within(instance: &Instance, wait: Duration) -> bool {
     }
 }
 
-/// Of the gateway that runs, from what it wrote at its start.
-fn drain_timeout(instance: &Instance) -> Duration {
+/// Of the gateway that runs: the longer one of what it wrote at its start and what a reload may have read since.
+fn drain_timeout(instance: &Instance, invocation: &Invocation) -> Duration {
     let path = instance.effective_path();
     let settings = fs::read_to_string(&path)
         .ok()
@@ -317,7 +317,8 @@ fn drain_timeout(instance: &Instance) -> Duration {
             .ok()
         })
         .map_or_else(Settings::default, |loaded| loaded.settings);
-    settings.drain_timeout
+    let now = invocation.evaluate().settings;
+    settings.drain_timeout.max(now.drain_timeout)
 }
 
 /// A folder of keys that an installation or a copy left open.

@@ -177,7 +177,9 @@ fn service(row: &Entity, note: &mut impl FnMut(&'static str, String)) {
     if NOT_SERVED.contains(&protocol) {
         note(
             "protocol",
-            format!("services of protocol '{protocol}' are kept but not yet served"),
+            format!(
+                "services of protocol '{protocol}' are kept but not yet served; requests get 503"
+            ),
         );
     }
 }
@@ -189,13 +191,19 @@ fn route(row: &Entity, note: &mut impl FnMut(&'static str, String)) {
             .into_iter()
             .flatten()
     };
-    for protocol in texts("protocols").filter_map(Value::as_str) {
-        if NOT_SERVED.contains(&protocol) {
-            note(
-                "protocols",
-                format!("routes of protocol '{protocol}' are kept but not yet served"),
-            );
-        }
+    let protocols = texts("protocols").filter_map(Value::as_str);
+    let not_served: Vec<String> = protocols
+        .filter(|protocol| NOT_SERVED.contains(protocol))
+        .map(|protocol| format!("'{protocol}'"))
+        .collect();
+    if !not_served.is_empty() {
+        note(
+            "protocols",
+            format!(
+                "routes of protocol {} are kept but not yet served; they match nothing",
+                not_served.join(" and ")
+            ),
+        );
     }
     for sni in texts("snis").filter_map(Value::as_str) {
         if checks::is_uuid(sni) {

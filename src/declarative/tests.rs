@@ -648,10 +648,10 @@ fn warnings_name_what_deserves_a_look() {
             ],
         ),
         (
-            file(json!({"services": [{"name": "s", "protocol": "tcp", "host": "a"}], "routes": [{"name": "r", "protocols": ["grpc"], "paths": ["/"]}]})),
+            file(json!({"services": [{"name": "s", "protocol": "tcp", "host": "a"}], "routes": [{"name": "r", "protocols": ["grpc", "grpcs"], "paths": ["/"]}]})),
             vec![
-                "services[1] (name s).protocol: services of protocol 'tcp' are kept but not yet served".to_owned(),
-                "routes[1] (name r).protocols: routes of protocol 'grpc' are kept but not yet served".to_owned(),
+                "services[1] (name s).protocol: services of protocol 'tcp' are kept but not yet served; requests get 503".to_owned(),
+                "routes[1] (name r).protocols: routes of protocol 'grpc' and 'grpcs' are kept but not yet served; they match nothing".to_owned(),
             ],
         ),
         (

@@ -117,14 +117,16 @@ const REQUEST_TERMINATION: PluginSchema = PluginSchema {
     name: "request-termination",
     priority: 2,
     config: &[
+        // 1xx is never the last response to a request (RFC 9110 §15.2): the client would wait on.
         Field::integer("status_code")
-            .between(100, 599)
+            .between(200, 599)
             .default(Literal::Integer(503)),
         Field::string("message"),
-        Field::string("content_type"),
+        Field::string("content_type").check(content_type_is_one_line),
         Field::string("body"),
         Field::boolean("echo")
             .required()
+            .check(echo_is_off)
             .default(Literal::Bool(false)),
         Field::string("trigger").check(checks::header_name),
     ],
@@ -133,6 +135,23 @@ const REQUEST_TERMINATION: PluginSchema = PluginSchema {
     checks: &[],
     config_check: Some(message_or_body),
 };
+
+/// Its answer holds the request's content and names of the node, in a form that is not published.
+fn echo_is_off(echo: &Value) -> Result<(), String> {
+    if echo == true {
+        return Err("true is not supported; requests are answered without an echo".into());
+    }
+    Ok(())
+}
+
+/// It becomes a field line of the answer.
+fn content_type_is_one_line(text: &Value) -> Result<(), String> {
+    let text = text.as_str().unwrap_or_default();
+    if text.trim_matches([' ', '\t']) != text || text.chars().any(|c| c.is_control()) {
+        return Err("must not contain control characters or outer spaces".into());
+    }
+    Ok(())
+}
 
 fn message_or_body(config: &Value) -> Result<(), String> {
     let set = |field| config.get(field).is_some_and(|value| !value.is_null());

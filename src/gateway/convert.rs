@@ -31,11 +31,10 @@ pub fn options(settings: &Settings, templates: Templates) -> Options {
             settings.keepalive_requests.into()
         },
         body_size_max: settings.client_max_body_size.unwrap_or(0),
-        // A stream holds no more unread than this; the settings' own cap is larger.
         head_size_max: settings
             .large_client_header_buffers
             .head_size_max()
-            .min(limits::PLAIN_BUFFER_MAX - 1),
+            .min(limits::REQUEST_HEAD_SIZE_MAX),
         line_size_max: settings.large_client_header_buffers.line_size_max(),
         field_count_max: settings.request_field_count_max as usize,
         connections_max: settings.connections_max as usize,

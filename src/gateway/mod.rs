@@ -14,7 +14,7 @@ use crate::control::{self, Control, Reading};
 use crate::mailbox::{self, Epochs};
 use crate::publish::Publisher;
 use crate::ring::{self, Engine};
-use crate::settings::Settings;
+use crate::settings::{LogTarget, Settings};
 use crate::telemetry::access::Level;
 use crate::telemetry::log::{self, Logs};
 use crate::telemetry::status::StatusTls;
@@ -89,10 +89,10 @@ fn run(start: Start) -> Result<ExitCode, String> {
         Level::Notice,
         format_args!("{descriptors} open files are allowed"),
     );
-    for warning in start
-        .loaded
-        .warnings
-        .iter()
+    // `cli` has told those of the settings on standard error; where the log is that too, once is enough.
+    let told = settings.proxy_error_log == LogTarget::Stderr;
+    let of_settings = start.loaded.warnings.iter().filter(|_| !told);
+    for warning in of_settings
         .map(ToString::to_string)
         .chain(publisher.take_warnings())
     {

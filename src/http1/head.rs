@@ -97,6 +97,15 @@ impl Method {
     }
 }
 
+/// The method of a request whose head is refused or was never whole; `None` when not even that could be read.
+pub fn method_begun(buf: &[u8]) -> Option<Method> {
+    let line = buf.strip_prefix(b"\r\n").unwrap_or(buf);
+    let word = line.get(..=METHOD_SIZE_MAX).unwrap_or(line);
+    let token = &word[..memchr::memchr(b' ', word)?];
+    let is_method = !token.is_empty() && token.iter().copied().all(fields::is_tchar);
+    is_method.then(|| Method::of(token))
+}
+
 /// RFC 9112 §3.2.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TargetForm {
@@ -588,6 +597,27 @@ mod tests {
                 "{buf}"
             );
         }
+    }
+
+    #[test]
+    fn the_method_of_a_refused_head_is_read_where_it_can_be() {
+        let table: [(&[u8], Option<Method>); 9] = [
+            (b"HEAD / HTTP/1.1\r\nHost", Some(Method::Head)),
+            (b"\r\nHEAD \x01", Some(Method::Head)),
+            (b"HEAD ", Some(Method::Head)),
+            (b"GET / HTTP/9.9\r\n", Some(Method::Get)),
+            (b"head /", Some(Method::Other)),
+            (b"HEAD", None),
+            (b"HEAD\r\n x", None),
+            (b" HEAD /", None),
+            (b"", None),
+        ];
+        for (buf, want) in table {
+            assert_eq!(method_begun(buf), want, "{buf:?}");
+        }
+        let long = "A".repeat(METHOD_SIZE_MAX) + " /";
+        assert_eq!(method_begun(long.as_bytes()), Some(Method::Other));
+        assert_eq!(method_begun(format!("A{long}").as_bytes()), None);
     }
 
     #[test]

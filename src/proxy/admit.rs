@@ -109,6 +109,7 @@ pub fn admit(
                 fields: Vec::new(),
                 reason: answer.reason,
                 close: false,
+                to_head: false,
             };
             Err((refusal, outcome.admitted.client_verify.take()))
         }

@@ -349,13 +349,16 @@ async fn log_or_answer(core: &Rc<Core>, peer: SocketAddr, port: u16, failure: Fa
         Failure::Tls { sni, alert, reason } => {
             log::handshake_failure(core, peer, port, sni.as_deref(), alert, &reason)
         }
-        Failure::PlainHttp(socket) => {
+        Failure::PlainHttp { socket, method } => {
             let body = "The plain HTTP request was sent to HTTPS port\n";
-            let answer = format!(
-                "HTTP/1.1 400 Bad Request\r\nServer: {}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            let mut answer = format!(
+                "HTTP/1.1 400 Bad Request\r\nServer: {}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
                 reply::SERVER,
                 body.len(),
             );
+            if method != Some(Method::Head) {
+                answer.push_str(body);
+            }
             let deadline = Instant::now() + core.options().send_timeout;
             let _ = socket
                 .write_all(Buffer::from_vec(answer.into_bytes()), Some(deadline))

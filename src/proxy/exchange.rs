@@ -202,6 +202,8 @@ pub struct Refusal {
     pub reason: Arc<str>,
     /// The connection cannot carry another request (framing in doubt, content unread).
     pub close: bool,
+    /// The head was not read to its end, but its method was: HEAD, which no content answers (RFC 9110 §9.3.2).
+    pub to_head: bool,
 }
 
 impl Refusal {
@@ -229,6 +231,7 @@ impl Refusal {
             body: None,
             fields: Vec::new(),
             close: false,
+            to_head: false,
         }
     }
 

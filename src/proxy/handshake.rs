@@ -3,6 +3,7 @@
 //! Whatever certificate the client proves is taken; trust is judged per request (DESIGN.md, "Possession in TLS, trust in
 //! HTTP").
 
+use crate::http1::head::{self, Method};
 use crate::limits;
 use crate::proxy::core::{Core, Handshakes};
 use crate::proxy::stream::Stream;
@@ -17,7 +18,10 @@ use std::time::Duration;
 /// Why there is no TLS connection.
 pub enum Failure {
     /// The client spoke HTTP to the TLS port: it is answered 400 in clear.
-    PlainHttp(Socket),
+    PlainHttp {
+        socket: Socket,
+        method: Option<Method>,
+    },
     /// Nothing was said at all (a port scan, a health check): no line is written for it.
     Silent,
     Tls {
@@ -54,7 +58,10 @@ pub async fn accept(core: &Rc<Core>, socket: Socket, first: Buffer) -> Result<St
                     return Err(Failure::gone(&None, "ClientHello is too large"));
                 }
                 Ok(HelloState::NeedMore) => {}
-                Err(error) if error.is_plain_http() => return Err(Failure::PlainHttp(socket)),
+                Err(error) if error.is_plain_http() => {
+                    let method = head::method_begun(input.filled());
+                    return Err(Failure::PlainHttp { socket, method });
+                }
                 Err(error) => return Err(refuse(&socket, deadline, &None, error).await),
             }
         }

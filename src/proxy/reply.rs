@@ -71,7 +71,7 @@ pub fn put_refusal(
         encode::field(&mut out, b"X-Kong-Request-Id", &exchange.id);
     }
     out.extend_from_slice(b"\r\n");
-    if head.is_none_or(|(head, _)| head.method != Method::Head) {
+    if !refusal.to_head && head.is_none_or(|(head, _)| head.method != Method::Head) {
         out.extend_from_slice(body.as_bytes());
     }
     stream.put(&out);

@@ -1,7 +1,7 @@
 //! What a connection reads before there is an exchange: a PROXY header, the wait for a request's first byte, and the
 //! request's head. Owns the deadlines of all three; no request is judged here beyond what parsing refuses.
 
-use crate::http1::head::{self, HeadLimits, Parsed};
+use crate::http1::head::{self, HeadLimits, Method, Parsed};
 use crate::limits;
 use crate::proxy::core::Core;
 use crate::proxy::exchange::{Refusal, Scratch};
@@ -147,6 +147,7 @@ pub(super) async fn read_head(
                 Err(error) => {
                     let mut refusal = Refusal::layer(error.status(), error.reason()).closing();
                     refusal.message = error.message().into();
+                    refusal.to_head = head::method_begun(&plain) == Some(Method::Head);
                     return Err(HeadEnd::Refused(refusal));
                 }
             }
@@ -158,9 +159,10 @@ pub(super) async fn read_head(
         match stream.fill(core, Some(deadline)).await {
             Fill::Data => {}
             Fill::TimedOut => {
-                return Err(HeadEnd::Refused(
-                    Refusal::layer(408, "the request's head came too slowly").closing(),
-                ));
+                let mut refusal =
+                    Refusal::layer(408, "the request's head came too slowly").closing();
+                refusal.to_head = head::method_begun(&stream.plain()) == Some(Method::Head);
+                return Err(HeadEnd::Refused(refusal));
             }
             Fill::Eof { .. } | Fill::Interrupted | Fill::Failed(_) => return Err(HeadEnd::Gone),
         }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::pem::holds_pem;
-use super::{Change, Loaded, TABLE, file};
+use super::{Change, Loaded, Settings, TABLE, file};
 
 /// Every directive with the value that counts, in the grammar of a settings file. Key texts and whole
 /// configurations are left out: their lines are comments saying where the value came from.
@@ -30,7 +30,15 @@ pub fn effective_text(loaded: &Loaded) -> String {
     text
 }
 
-/// Directives whose value differs and counts only after a restart, for the warning of a reload.
+/// What a reload makes of newly read settings: directives that need a restart keep the value the process was started
+/// with.
+pub fn keep_until_restart(settings: &mut Settings, started: &Settings) {
+    for directive in TABLE.iter().filter(|d| d.change == Change::Restart) {
+        (directive.keep)(settings, started);
+    }
+}
+
+/// Directives whose value differs from the one at the start and counts only after a restart, for the warning of a reload.
 pub fn restart_needed(old: &Loaded, new: &Loaded) -> Vec<&'static str> {
     let value = |loaded: &Loaded, name: &str, default: &'static str| {
         loaded

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::kong_names::BUNDLED_PLUGINS;
 use super::tls::SUITES;
 use super::*;
+use crate::limits::REQUEST_HEAD_SIZE_MAX;
 
 pub(super) fn apply(
     settings: &mut Settings,
@@ -275,6 +276,17 @@ fn accepted_with_a_warning(
         if let Some(Given { source, .. }) = given.get(name).filter(|_| counts) {
             report.warn(name, source, why);
         }
+    }
+    let buffers = "nginx_http_large_client_header_buffers";
+    let head_size_max = settings.large_client_header_buffers.head_size_max();
+    if head_size_max > REQUEST_HEAD_SIZE_MAX {
+        report.warn(
+            buffers,
+            &source(given, buffers),
+            format!(
+                "holds {head_size_max} bytes; a head above {REQUEST_HEAD_SIZE_MAX} is refused all the same"
+            ),
+        );
     }
     for name in [
         "proxy_access_log",

@@ -41,6 +41,8 @@ pub struct Directive {
     pub origin: Origin,
     pub change: Change,
     pub(super) set: fn(&mut Settings, &str) -> Parsed<()>,
+    /// Takes over the value of other settings.
+    pub(super) keep: fn(&mut Settings, &Settings),
 }
 
 macro_rules! directives {
@@ -71,6 +73,7 @@ macro_rules! directives {
                 settings.$field = parsed(value, $parse)?;
                 Ok(())
             },
+            keep: |settings, other| settings.$field.clone_from(&other.$field),
         } ),+ ];
     };
 }

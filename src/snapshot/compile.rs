@@ -201,11 +201,8 @@ impl Routes {
         let lists = |protocol: &str| row.protocols.iter().any(|listed| listed == protocol);
         let (http, https) = (lists("http"), lists("https"));
         if !http && !https {
-            let text = format!(
-                "protocols {} are not served; the route is left out",
-                row.protocols.join(", ")
-            );
-            return log.warn(Kind::Routes, row.id, text);
+            // Left out; `declarative::advise` has said so, with the place.
+            return;
         }
         let Ok(handle) = u32::try_from(self.routes.len()) else {
             return log.fail(

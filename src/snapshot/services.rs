@@ -6,7 +6,6 @@ use super::compile::{Globals, Log};
 use super::tls_glue::{Builder, UpstreamSpec};
 use super::{Host, Scheme, Service};
 use crate::entity::{Config, Kind, rows};
-use crate::limits::PATH_INTERMEDIATES_MAX;
 use crate::tls::upstream::UpstreamTls;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -74,16 +73,10 @@ impl<B: Builder> Services<'_, '_, B> {
         let scheme = match row.protocol.as_str() {
             "http" => Scheme::Http,
             "https" => Scheme::Https,
-            other => {
-                log.warn(
-                    Kind::Services,
-                    row.id,
-                    format!("protocol {other} is not served; requests get 503"),
-                );
-                Scheme::NotServed
-            }
+            // `declarative::advise` has said so, with the place.
+            _ => Scheme::NotServed,
         };
-        let tls = (scheme == Scheme::Https).then(|| self.tls(&row, log));
+        let tls = (scheme == Scheme::Https).then(|| self.tls(&row));
         if let Some(Err(reason)) = &tls {
             log.warn(
                 Kind::Services,
@@ -115,7 +108,7 @@ impl<B: Builder> Services<'_, '_, B> {
     }
 
     /// Anything that cannot be loaded is an error: going on without it would show a weaker identity or trust.
-    fn tls(&mut self, row: &rows::Service, log: &mut Log) -> Result<Arc<UpstreamTls>, Arc<str>> {
+    fn tls(&mut self, row: &rows::Service) -> Result<Arc<UpstreamTls>, Arc<str>> {
         let client = match row.client_certificate {
             Some(certificate) => {
                 let pair = self.certificates.client(certificate.id);
@@ -124,27 +117,11 @@ impl<B: Builder> Services<'_, '_, B> {
             None => self.globals.client_pair.clone(),
         };
         let verify = row.tls_verify.unwrap_or(self.globals.verifies());
-        if row.tls_verify == Some(false) && self.globals.verifies() {
-            log.warn(
-                Kind::Services,
-                row.id,
-                "tls_verify is false: the upstream's certificate is not verified".into(),
-            );
-        }
         let on_fallback = row.ca_certificates.is_none() && self.globals.proxy_trust.is_none();
         let depth = row.tls_verify_depth.unwrap_or(match on_fallback {
             true => self.globals.fallback_verify_depth,
             false => self.globals.verify_depth,
         });
-        if row
-            .tls_verify_depth
-            .is_some_and(|depth| depth as usize > PATH_INTERMEDIATES_MAX)
-        {
-            let text = format!(
-                "tls_verify_depth: {depth} is more than the {PATH_INTERMEDIATES_MAX} intermediates followed"
-            );
-            log.warn(Kind::Services, row.id, text);
-        }
         let roots = match (verify, &row.ca_certificates) {
             // Without verification the store has no effect (KONG.md §4.4).
             (false, _) => None,

@@ -89,6 +89,61 @@ fn responses_without_content_keep_the_connection() {
     client.get("a", "/alive").assert_status(200);
 }
 
+/// RFC 9110 §9.3.2: a head that is refused while it is read may be one of HEAD as well.
+#[test]
+fn a_refused_head_of_head_is_answered_without_content() {
+    let upstream = scripted();
+    let gateway =
+        Setup::new(json!({"services": [service("s", &upstream, json!({"paths": ["/"]}))]}))
+            .set("request_field_count_max", "20")
+            .set("nginx_http_client_header_timeout", "1s")
+            .start();
+    let long = "x".repeat(9000);
+    // (rule, request behind its method, status)
+    let rows = [
+        ("no Host", " / HTTP/1.1\r\n\r\n".to_owned(), 400),
+        ("version", " / HTTP/2.0\r\nHost: a\r\n\r\n".to_owned(), 505),
+        (
+            "target",
+            format!(" /{long} HTTP/1.1\r\nHost: a\r\n\r\n"),
+            414,
+        ),
+        (
+            "field count",
+            format!(" / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(20)),
+            400,
+        ),
+        (
+            "framing",
+            " / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            400,
+        ),
+        ("too slow", " / HTTP/1.1\r\nHost: ".to_owned(), 408),
+    ];
+    for (rule, rest, status) in rows {
+        for (method, empty) in [("HEAD", true), ("GET", false), ("\r\nHEAD", true)] {
+            let mut client = Client::plain(gateway.http());
+            client.send(format!("{method}{rest}"));
+            let response = client.response_to(method.trim_start());
+            assert_eq!(response.status, status, "{rule}: {method}");
+            let length = response.field("Content-Length");
+            assert!(
+                length.is_some_and(|length| length != "0"),
+                "{rule}: {method}"
+            );
+            let (behind, ended) = client.reader.rest();
+            assert_eq!(behind, b"", "{rule}: {method}");
+            assert_ne!(ended, Ended::Open, "{rule}: {method}");
+            assert_eq!(response.text().is_empty(), empty, "{rule}: {method}");
+        }
+    }
+    let mut clear = Client::plain(gateway.https());
+    clear.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(clear.response_to("HEAD").status, 400);
+    assert_eq!(clear.reader.rest().0, b"");
+    upstream.assert_untouched();
+}
+
 #[test]
 fn interim_responses_reach_clients_that_know_them() {
     let upstream = scripted();

@@ -1,7 +1,7 @@
 //! A bad file is refused whole and with every error; the old configuration serves on.
 
 use crate::support::entities::service;
-use crate::support::{Gateway, Leaf, Setup, Upstream, Value, json};
+use crate::support::{Gateway, Leaf, Setup, Upstream, Value, json, until};
 
 /// Three errors in three places, in a document that is otherwise right.
 fn broken(upstream: &Upstream) -> Value {
@@ -134,4 +134,64 @@ fn secrets_never_reach_log_or_output() {
         !gateway.output().contains(&secret),
         "a private key in the log"
     );
+}
+
+/// Directives that need a restart: named at each reload as long as they differ, and without effect until then.
+#[test]
+fn what_needs_a_restart_is_named_and_stays_as_it_was_started() {
+    let upstream = Upstream::echo();
+    let mut gateway = serving(&upstream);
+    let named = |gateway: &Gateway, directive: &str| {
+        let line = format!("{directive} differs from the start and takes effect after a restart");
+        gateway.error_log().matches(&line).count()
+    };
+    gateway.get("a", "/old?before").assert_status(200);
+    gateway.access_lines(1);
+    let (moved, folder) = (
+        gateway.files().folder().join("moved").display().to_string(),
+        gateway
+            .files()
+            .folder()
+            .join("prefix")
+            .display()
+            .to_string(),
+    );
+    gateway.set("proxy_access_log", "off");
+    gateway.set("nginx_worker_processes", "2");
+    gateway.set("prefix", &moved);
+    // Not among them: it counts at once.
+    gateway.set("nginx_http_keepalive_requests", "1");
+    for count in 1..=2 {
+        gateway.reload_as_is();
+        for directive in ["proxy_access_log", "nginx_worker_processes", "prefix"] {
+            until("the warning", || {
+                (named(&gateway, directive) == count).then_some(())
+            });
+        }
+        let response = gateway.get("a", "/old?after");
+        assert_eq!(response.field("Connection"), Some("close"));
+        gateway.access_lines(1 + count);
+    }
+    assert_eq!(named(&gateway, "nginx_http_keepalive_requests"), 0);
+    assert!(
+        !std::path::Path::new(&moved).exists(),
+        "nothing is written there"
+    );
+    // As it was: nothing to tell.
+    gateway.set("proxy_access_log", "logs/access.log");
+    gateway.set("nginx_worker_processes", "1");
+    gateway.set("prefix", &folder);
+    gateway.reload_as_is();
+    gateway.error_line(&["configuration 4 is live"]);
+    assert_eq!(named(&gateway, "proxy_access_log"), 2);
+
+    let mut gateway =
+        Setup::new(json!({"services": [service("old", &upstream, json!({"paths": ["/old"]}))]}))
+            .set("proxy_access_log", "off")
+            .start();
+    gateway.set("proxy_access_log", "logs/access.log");
+    gateway.reload_as_is();
+    gateway.get("a", "/old").assert_status(200);
+    gateway.error_line(&["proxy_access_log differs from the start"]);
+    assert_eq!(gateway.access_log(), "");
 }

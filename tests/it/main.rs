@@ -5,6 +5,8 @@
 
 mod support;
 
+mod command_line;
+mod declarative;
 mod http_bodies;
 mod http_flow;
 mod http_leaving;

@@ -201,3 +201,60 @@ fn a_handshake_has_one_deadline_for_all_of_it() {
         .get(gateway.https(), "a.test", "/")
         .assert_status(200);
 }
+
+/// Address and backlog of each listening socket of a port, as the kernel tells.
+fn listening(port: u16) -> Vec<(String, u32)> {
+    let output = std::process::Command::new("ss")
+        .args(["-Hltn", &format!("sport = :{port}")])
+        .output()
+        .expect("ss runs; tests/setup installs it");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines()
+        .map(|line| {
+            // State, Recv-Q, Send-Q (the backlog of a listening socket), local address, peer.
+            let words: Vec<&str> = line.split_whitespace().collect();
+            (words[3].to_owned(), words[2].parse().expect("a backlog"))
+        })
+        .collect()
+}
+
+#[test]
+fn each_core_has_a_socket_of_its_own_with_the_backlog_asked_for() {
+    let upstream = Upstream::echo();
+    let gateway = Setup::new(routed(&upstream))
+        .workers(2)
+        .http_flags("backlog=37")
+        .https_flags("backlog=41 bind")
+        .start();
+    for (address, backlog) in [(gateway.http(), 37), (gateway.https(), 41)] {
+        let one = (address.to_string(), backlog);
+        assert_eq!(listening(address.port()), [one.clone(), one]);
+    }
+    // nginx's own where none is named; and one socket per core also without `reuseport`.
+    let gateway = Setup::new(routed(&upstream))
+        .listen(|http, https| format!("127.0.0.1:{http}, 127.0.0.1:{https} ssl"))
+        .start();
+    let one = (gateway.http().to_string(), 511);
+    assert_eq!(listening(gateway.http().port()), [one]);
+}
+
+#[test]
+fn ipv6only_off_takes_ipv4_as_well() {
+    let upstream = Upstream::echo();
+    let both = Port::free_on("[::]:0");
+    let number = both.number();
+    let gateway = Setup::new(routed(&upstream))
+        .listen(move |http, https| {
+            format!("127.0.0.1:{http}, 127.0.0.1:{https} ssl, [::]:{number} ipv6only=off")
+        })
+        .start();
+    gateway.get("a", "/").assert_status(200);
+    for (address, client) in [("127.0.0.1", "127.0.0.1"), ("[::1]", "::1")] {
+        let address: SocketAddr = format!("{address}:{number}").parse().expect("an address");
+        let seen = Client::plain(address)
+            .get("a", "/")
+            .assert_status(200)
+            .echoed();
+        assert_eq!(seen.get("X-Forwarded-For"), Some(client), "{address}");
+    }
+}

@@ -4,7 +4,9 @@ use crate::support::client::{TLS12, TLS13, TlsOptions};
 use crate::support::entities::{certificate, service};
 use crate::support::external::s_client;
 use crate::support::wire::Ended;
-use crate::support::{Client, Folder, Leaf, Setup, TlsClient, Upstream, Value, json};
+use crate::support::{
+    Client, Folder, Gateway, Leaf, Setup, TlsClient, Upstream, Value, json, until,
+};
 use rustls::crypto::aws_lc_rs::kx_group;
 use rustls::{NamedGroup, ProtocolVersion};
 
@@ -294,4 +296,141 @@ fn a_real_client_of_each_kind_gets_an_answer() {
     let url = format!("https://a.test:{}/curl", gateway.https().port());
     let (done, output) = crate::support::external::curl(&["-k", "--resolve", &resolve, &url]);
     assert!(done && output.contains("GET /curl HTTP/1.1"), "{output}");
+}
+
+/// KONG.md §4.3: the profile's suites, or with `custom` those named and no other.
+#[test]
+fn suites_are_those_configured() {
+    let upstream = Upstream::echo();
+    let ca = crate::support::Ca::root("ca");
+    let (rsa, ec) = (ca.sign(Leaf::new("rsa").rsa()), ca.sign(Leaf::new("ec")));
+    let with = |setup: Setup| {
+        setup
+            .file("rsa.crt", &rsa.cert_pem)
+            .file("rsa.key", &rsa.key_pem)
+            .file("ec.crt", &ec.cert_pem)
+            .file("ec.key", &ec.key_pem)
+            .set("ssl_cert", "@rsa.crt, @ec.crt")
+            .set("ssl_cert_key", "@rsa.key, @ec.key")
+            .start()
+    };
+    const TLS12_SUITES: [&str; 6] = [
+        "ECDHE-ECDSA-AES128-GCM-SHA256",
+        "ECDHE-ECDSA-AES256-GCM-SHA384",
+        "ECDHE-ECDSA-CHACHA20-POLY1305",
+        "ECDHE-RSA-AES128-GCM-SHA256",
+        "ECDHE-RSA-AES256-GCM-SHA384",
+        "ECDHE-RSA-CHACHA20-POLY1305",
+    ];
+    const TLS13_SUITES: [&str; 3] = [
+        "TLS_AES_128_GCM_SHA256",
+        "TLS_AES_256_GCM_SHA384",
+        "TLS_CHACHA20_POLY1305_SHA256",
+    ];
+    let negotiated = |gateway: &Gateway, suite: &str| {
+        let arguments = match suite.starts_with("TLS_") {
+            true => ["-tls1_3", "-ciphersuites", suite],
+            false => ["-tls1_2", "-cipher", suite],
+        };
+        let (_, output) = s_client(gateway.https(), &arguments, "");
+        output.contains(&format!("Cipher is {suite}"))
+    };
+    let gateway = with(Setup::new(routed(&upstream)));
+    for suite in TLS12_SUITES.into_iter().chain(TLS13_SUITES) {
+        assert!(negotiated(&gateway, suite), "intermediate: {suite}");
+    }
+    for suite in [
+        "AES128-GCM-SHA256",
+        "ECDHE-RSA-AES128-SHA",
+        "DHE-RSA-AES128-GCM-SHA256",
+    ] {
+        assert!(!negotiated(&gateway, suite), "intermediate: {suite}");
+    }
+    let named = [
+        "ECDHE-RSA-AES256-GCM-SHA384",
+        "TLS_CHACHA20_POLY1305_SHA256",
+    ];
+    let gateway = with(
+        Setup::new(routed(&upstream))
+            .set("ssl_cipher_suite", "custom")
+            .set("ssl_ciphers", named.join(":")),
+    );
+    for suite in TLS12_SUITES.into_iter().chain(TLS13_SUITES) {
+        // Those of TLS 1.3 are on unless taken away, as in OpenSSL's list.
+        let expected = named.contains(&suite) || suite.starts_with("TLS_");
+        assert_eq!(negotiated(&gateway, suite), expected, "custom: {suite}");
+    }
+    // What rustls cannot do is refused by its name.
+    for (directive, value, word) in [
+        ("ssl_cipher_suite", "old", "old"),
+        ("ssl_cipher_suite", "fips", "fips"),
+        (
+            "ssl_ciphers",
+            "ECDHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES256-GCM-SHA384",
+            "DHE-RSA-AES256-GCM-SHA384",
+        ),
+        ("ssl_protocols", "TLSv1.1 TLSv1.2", "TLSv1.1"),
+        ("ssl_groups", "X25519:P-521", "P-521"),
+    ] {
+        let prepared = Setup::new(routed(&upstream))
+            .set("ssl_cipher_suite", "custom")
+            .set("ssl_ciphers", "ECDHE-RSA-AES128-GCM-SHA256")
+            .set(directive, value)
+            .prepare();
+        let output = prepared.run("check", &[]);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            !output.status.success()
+                && told.contains(directive)
+                && told.contains(&format!("`{word}`")),
+            "{directive} = {value}: {told}"
+        );
+    }
+}
+
+/// Ticket secrets turn twice in `ssl_session_timeout`: a session lives over a turn and dies with the second one.
+#[test]
+fn sessions_outlive_one_turn_of_the_secrets_and_not_two() {
+    let upstream = Upstream::echo();
+    let gateway = Setup::new(routed(&upstream))
+        .set("ssl_session_timeout", "4s")
+        .start();
+    let folder = Folder::new();
+    let session = folder.path().join("session").display().to_string();
+    let request = "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+    for version in ["-tls1_2", "-tls1_3"] {
+        // A client that keeps what it is given goes on for ever.
+        let client = TlsClient::with(TlsOptions {
+            versions: vec![if version == "-tls1_2" { TLS12 } else { TLS13 }],
+            resumption: true,
+            ..TlsOptions::default()
+        });
+        let goes_on = || {
+            let mut connection = client.connect(gateway.https(), "a.test");
+            connection.get("a.test", "/").assert_status(200);
+            connection.resumed()
+        };
+        goes_on();
+        let common = [version, "-servername", "a.test"];
+        let (_, first) = s_client(
+            gateway.https(),
+            &[&common[..], &["-sess_out", &session]].concat(),
+            request,
+        );
+        assert!(first.contains("New, TLS"), "{first}");
+        let again = || {
+            let (_, output) = s_client(
+                gateway.https(),
+                &[&common[..], &["-sess_in", &session]].concat(),
+                request,
+            );
+            output.contains("Reused, TLS")
+        };
+        assert!(again(), "{version}");
+        until("the session to end", || {
+            let (lives, resumed) = (again(), goes_on());
+            assert!(resumed, "{version}: a fresh ticket opens nothing");
+            (!lives).then_some(())
+        });
+    }
 }

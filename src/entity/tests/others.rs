@@ -204,8 +204,23 @@ fn plugins_follow_their_own_tables() {
             ),
             (
                 "",
-                termination(json!({"status_code": 99})),
-                "schema violation (config.status_code: value should be between 100 and 599)",
+                termination(json!({"status_code": 199})),
+                "schema violation (config.status_code: value should be between 200 and 599)",
+            ),
+            (
+                "",
+                termination(json!({"status_code": 600})),
+                "schema violation (config.status_code: value should be between 200 and 599)",
+            ),
+            (
+                "",
+                termination(json!({"echo": true})),
+                "schema violation (config.echo: true is not supported; requests are answered without an echo)",
+            ),
+            (
+                "",
+                termination(json!({"body": "b", "content_type": "text/plain\r\nSet-Cookie: a=b"})),
+                "schema violation (config.content_type: must not contain control characters or outer spaces)",
             ),
             (
                 "",

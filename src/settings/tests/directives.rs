@@ -265,7 +265,7 @@ const ROWS: &[(&str, Values)] = &[
     ("nginx_http_send_timeout", WAIT),
     (
         "request_field_count_max",
-        (&["1", "100", "1000"], &["0", "1001"]),
+        (&["1", "100", "256"], &["0", "257"]),
     ),
     (
         "connections_max",
@@ -571,6 +571,10 @@ fn accepted_values_that_do_less_are_warned_about() {
         (
             &[("ssl_protocols", "TLSv1.3")],
             "ssl_protocols: does not count",
+        ),
+        (
+            &[("nginx_http_large_client_header_buffers", "2 64k")],
+            "holds 131072 bytes; a head above 131071 is refused all the same",
         ),
     ];
     for (set, expected) in rows {

@@ -346,6 +346,21 @@ fn a_reload_names_what_only_a_restart_takes() {
 }
 
 #[test]
+fn a_reload_keeps_what_only_a_restart_takes() {
+    let started = with(&[("prefix", "/a"), ("proxy_access_log", "off")]).expect("values");
+    let mut read = with(&[("prefix", "/b"), ("log_level", "info"), ("engine", "epoll")])
+        .expect("values")
+        .settings;
+    keep_until_restart(&mut read, &started.settings);
+    let expected = with(&[
+        ("prefix", "/a"),
+        ("proxy_access_log", "off"),
+        ("log_level", "info"),
+    ]);
+    assert_eq!(read, expected.expect("values").settings);
+}
+
+#[test]
 fn every_directive_and_alias_is_taken_from_the_environment() {
     for directive in TABLE {
         for name in std::iter::once(&directive.name).chain(directive.aliases) {

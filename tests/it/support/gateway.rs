@@ -19,6 +19,7 @@ pub struct Setup {
     conf: BTreeMap<String, String>,
     declarative: Value,
     files: Vec<(String, String)>,
+    env: Vec<(String, String)>,
     listen: Option<Listen>,
     http_flags: String,
     https_flags: String,
@@ -34,6 +35,7 @@ impl Setup {
             conf: BTreeMap::new(),
             declarative,
             files: Vec::new(),
+            env: Vec::new(),
             listen: None,
             http_flags: String::new(),
             https_flags: String::new(),
@@ -42,6 +44,12 @@ impl Setup {
 
     pub fn set(mut self, directive: &str, value: impl Into<String>) -> Setup {
         self.conf.insert(directive.to_owned(), value.into());
+        self
+    }
+
+    /// A variable of the environment of every process started with these files.
+    pub fn env(mut self, name: &str, value: &str) -> Setup {
+        self.env.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -133,6 +141,7 @@ impl Setup {
         }
         let prepared = Prepared {
             folder,
+            env: self.env,
             conf,
             http,
             https,
@@ -196,6 +205,7 @@ pub fn sallyport() -> Command {
 /// A gateway's files and ports.
 pub struct Prepared {
     folder: Folder,
+    env: Vec<(String, String)>,
     conf: BTreeMap<String, String>,
     http: Port,
     https: Port,
@@ -232,7 +242,7 @@ impl Prepared {
     }
 
     /// In place at once: a reload never reads half of it.
-    fn write_declarative_text(&self, text: &str) {
+    pub fn write_declarative_text(&self, text: &str) {
         let partial = self.folder.file("kong.yml.partial", text);
         std::fs::rename(partial, self.folder.path().join("kong.yml")).expect("kong.yml");
     }
@@ -241,6 +251,7 @@ impl Prepared {
     #[track_caller]
     pub fn run(&self, verb: &str, arguments: &[&str]) -> Output {
         let mut child = sallyport()
+            .envs(self.env.iter().cloned())
             .arg(verb)
             .arg("-c")
             .arg(self.conf_path())
@@ -265,6 +276,7 @@ impl Prepared {
         let path = self.folder.path().join("output.log");
         let output = File::create(path).expect("a file for the output");
         let child = sallyport()
+            .envs(self.env.iter().cloned())
             .arg("start")
             .arg("-c")
             .arg(self.conf_path())

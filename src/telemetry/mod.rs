@@ -4,10 +4,11 @@
 //! - `access`: one exchange, one handshake failure, one error as a line of bytes; pure.
 //! - `log`: the thread that owns the log files; cores hand it chunks and never wait.
 //! - `status`: `/status`, `/status/ready`, `/metrics` over HTTP/1.1.
-//! - `tls_stream`: TLS around a connection of that listener.
+//! - `acceptor`: what that listener and the Admin API's share; `tls_stream`: TLS around one of their connections.
 //! - `process`: what the kernel says about this process.
 //!
 //! The data plane uses `metrics`, `access` and `log::CoreLog` only: they make no system call.
+pub mod acceptor;
 pub mod access;
 mod exposition;
 pub mod log;

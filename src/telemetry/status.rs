@@ -2,15 +2,13 @@
 //!
 //! GET and HEAD only, no authentication, as Kong's; in clear text or, where `status_listen` says `ssl`, over TLS.
 
+use super::acceptor::{self, Accepted, Bounds, Door};
 use super::access::{Level, write_rfc3339, write_string};
 use super::log::{LogHandle, Sink, unix_ms};
 use super::metrics::{Connections, CoreMetrics, ProcessFacts, render};
-use super::tls_stream::TlsStream;
 use crate::limits::{
     STATUS_CONNECTION_MS, STATUS_CONNECTIONS_MAX, STATUS_HEAD_MS, STATUS_SCRAPE_MS,
 };
-use crate::tls::server::{CoreServer, ServerPolicy};
-use crate::tls::tickets::Ticketer;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
@@ -22,12 +20,12 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+
+pub use super::acceptor::ListenerTls as StatusTls;
 
 /// What the listener asks the control side for.
 pub trait StatusSource: Send + Sync + 'static {
@@ -48,102 +46,68 @@ pub trait StatusSource: Send + Sync + 'static {
     }
 }
 
-/// The certificates that listeners with `ssl` show; a reload puts others in. Nothing resumes here.
-pub struct StatusTls(Mutex<Arc<ServerPolicy>>);
-
-impl StatusTls {
-    pub fn new(policy: Arc<ServerPolicy>) -> Self {
-        StatusTls(Mutex::new(policy))
-    }
-
-    pub fn replace(&self, policy: Arc<ServerPolicy>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = policy;
-    }
-
-    fn core(&self) -> CoreServer {
-        let policy = Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        // The policy seals no ticket; the ticketer is there for form.
-        CoreServer::new(policy, Arc::new(Ticketer::new([0; 16], 0, [0; 16])))
-    }
-}
-
 /// Accepts until dropped; connections end with it. `tls`: this listener has `ssl`.
 pub async fn serve<S: StatusSource>(
     listener: TcpListener,
     tls: Option<Arc<StatusTls>>,
     source: Arc<S>,
 ) -> Infallible {
-    let permits = Arc::new(Semaphore::new(STATUS_CONNECTIONS_MAX));
-    let mut connections = JoinSet::new();
-    loop {
-        while connections.try_join_next().is_some() {}
-        let Ok((stream, peer)) = listener.accept().await else {
-            // Out of descriptors, most likely: the queue is still there in a moment.
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
-        let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
-            // Closing says "not now" to a probe; waiting would say nothing.
-            continue;
-        };
-        let source = Arc::clone(&source);
-        let core = tls.as_ref().map(|tls| tls.core());
-        connections.spawn(async move {
-            match core {
-                None => serve_connection(stream, peer, source).await,
-                Some(core) => {
-                    let hello = Duration::from_millis(STATUS_HEAD_MS);
-                    let accepted = TlsStream::accept(stream, core);
-                    match tokio::time::timeout(hello, accepted).await {
-                        Ok(Ok(stream)) => serve_connection(stream, peer, source).await,
-                        Ok(Err(error)) => refused(&*source, peer, &error),
-                        Err(_) => refused(&*source, peer, &"no ClientHello in time"),
-                    }
+    let bounds = Bounds {
+        permits: Arc::new(Semaphore::new(STATUS_CONNECTIONS_MAX)),
+        hello: Duration::from_millis(STATUS_HEAD_MS),
+        stall: Duration::from_millis(STATUS_CONNECTION_MS),
+    };
+    acceptor::accept(listener, tls, bounds, Arc::new(Listener(source))).await
+}
+
+struct Listener<S>(Arc<S>);
+
+impl<S: StatusSource> Door for Listener<S> {
+    /// One connection, `STATUS_CONNECTION_MS` at most.
+    async fn serve(self: Arc<Self>, accepted: Accepted) {
+        let peer = accepted.peer;
+        let service = service_fn(move |request: Request<Incoming>| {
+            let source = Arc::clone(&self.0);
+            async move {
+                let response = answer(&request, &*source).await;
+                if let Some(log) = source.log() {
+                    log.line(Sink::StatusAccess, |line| {
+                        let path = request.uri().path().as_bytes();
+                        access_line(
+                            line,
+                            peer,
+                            request.method().as_str(),
+                            path,
+                            response.status(),
+                        );
+                        line.push(b'}');
+                    });
                 }
+                Ok::<_, Infallible>(response)
             }
-            drop(permit);
         });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(Duration::from_millis(STATUS_HEAD_MS))
+            .serve_connection(TokioIo::new(accepted.stream), service);
+        // A probe that breaks off is nothing to act upon.
+        let _ = tokio::time::timeout(Duration::from_millis(STATUS_CONNECTION_MS), connection).await;
     }
-}
 
-/// One connection, `STATUS_CONNECTION_MS` at most.
-async fn serve_connection<S, IO>(stream: IO, peer: SocketAddr, source: Arc<S>)
-where
-    S: StatusSource,
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let service = service_fn(move |request: Request<Incoming>| {
-        let source = Arc::clone(&source);
-        async move {
-            let response = answer(&request, &*source).await;
-            if let Some(log) = source.log() {
-                log.line(Sink::StatusAccess, |line| {
-                    access_line(line, peer, &request, response.status());
-                });
-            }
-            Ok::<_, Infallible>(response)
+    fn refused(&self, peer: SocketAddr, reason: &dyn fmt::Display) {
+        if let Some(log) = self.0.log() {
+            let text = format!("status_listen: TLS handshake with {peer}: {reason}");
+            log.error_to(Sink::StatusError, Level::Info, text);
         }
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(STATUS_HEAD_MS))
-        .serve_connection(TokioIo::new(stream), service);
-    // A probe that breaks off is nothing to act upon.
-    let _ = tokio::time::timeout(Duration::from_millis(STATUS_CONNECTION_MS), connection).await;
-}
-
-fn refused<S: StatusSource>(source: &S, peer: SocketAddr, reason: &dyn fmt::Display) {
-    if let Some(log) = source.log() {
-        let text = format!("status_listen: TLS handshake with {peer}: {reason}");
-        log.error_to(Sink::StatusError, Level::Info, text);
     }
 }
 
-/// One request as a line of `status_access_log`.
-fn access_line(
+/// One request as a line of `status_access_log` or `admin_access_log`, without the closing brace.
+pub fn access_line(
     line: &mut Vec<u8>,
     peer: SocketAddr,
-    request: &Request<Incoming>,
+    method: &str,
+    path: &[u8],
     status: StatusCode,
 ) {
     line.extend_from_slice(b"{\"time\":\"");
@@ -151,10 +115,10 @@ fn access_line(
     line.extend_from_slice(b"\",\"client_ip\":");
     write_string(line, peer.ip().to_string().as_bytes());
     line.extend_from_slice(b",\"method\":");
-    write_string(line, request.method().as_str().as_bytes());
+    write_string(line, method.as_bytes());
     line.extend_from_slice(b",\"path\":");
-    write_string(line, request.uri().path().as_bytes());
-    line.extend_from_slice(format!(",\"status\":{}}}", status.as_u16()).as_bytes());
+    write_string(line, path);
+    line.extend_from_slice(format!(",\"status\":{}", status.as_u16()).as_bytes());
 }
 
 /// The body of `/status`, which the Admin API serves too.
@@ -191,7 +155,6 @@ pub fn status_body(
     body
 }
 
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const JSON: &str = "application/json; charset=utf-8";
 const METRICS: &str = prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
 

@@ -1,11 +1,14 @@
-//! TLS for the status listener: a `tls::Session` around a tokio stream. The data plane has its own, on the ring.
+//! TLS for listeners of the control thread: a `tls::Session` around a tokio stream. The data plane has its own, on the
+//! ring.
 
 use crate::limits::STATUS_TLS_OUT_MAX;
 use crate::tls::Error;
+use crate::tls::client_auth::ClientChain;
 use crate::tls::server::CoreServer;
 use crate::tls::session::{HelloState, ServerAcceptor, Session};
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
@@ -19,7 +22,11 @@ pub struct TlsStream<IO> {
     out: Vec<u8>,
     sent: usize,
     closing: bool,
+    client: ClientSlot,
 }
+
+/// The certificates of a client that has sent some, once the handshake is over.
+pub type ClientSlot = Arc<OnceLock<Arc<ClientChain>>>;
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
     /// Reads the ClientHello and begins the handshake. No time limit: the caller has one.
@@ -48,6 +55,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
                         out: Vec::new(),
                         sent: 0,
                         closing: false,
+                        client: ClientSlot::default(),
                     };
                     stream.session.take_output(&mut stream.out);
                     Ok(stream)
@@ -63,6 +71,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
                 }
             };
         }
+    }
+
+    pub fn client(&self) -> ClientSlot {
+        Arc::clone(&self.client)
     }
 
     /// Sends what is queued.
@@ -84,6 +96,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
             Ok(taken) => {
                 self.incoming.drain(..taken.min(self.incoming.len()));
                 self.session.take_output(&mut self.out);
+                if let (None, false, Some(chain)) = (
+                    self.client.get(),
+                    self.session.handshaking(),
+                    self.session.client_chain(),
+                ) {
+                    // Only this stream fills it.
+                    let _ = self.client.set(Arc::clone(chain));
+                }
                 Ok(())
             }
             Err(error) => {

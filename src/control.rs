@@ -8,18 +8,20 @@ use crate::http1::error_body::Templates;
 use crate::limits;
 use crate::mailbox::{Answer, Down, Epochs, Inbox, Post, Up};
 use crate::options::Options;
-use crate::publish::{self, Configuration, Facts, Material, Publisher};
+use crate::publish::{self, Configuration, Expiries, Facts, Live, Material, Orders};
 use crate::resolve::{ResolveSettings, Resolver};
 use crate::settings::io::Invocation;
 use crate::settings::{Loaded, Settings};
+use crate::store::{Store, StoreKind};
 use crate::telemetry::access::Level;
 use crate::telemetry::log::{self, Logs};
 use crate::telemetry::metrics::{CoreMetrics, ProcessFacts};
 use crate::telemetry::process;
-use crate::telemetry::status::{self, StatusSource, StatusTls};
+use crate::telemetry::acceptor::ListenerTls;
+use crate::telemetry::status::{self, StatusSource};
 use crate::tls::provider::Chosen;
 use crate::tls::tickets::EpochSecret;
-use reload::Reloading;
+use reload::{Listeners, Reloading};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,13 +36,17 @@ pub struct Control {
     pub loaded: Loaded,
     /// Loads the settings again.
     pub invocation: Invocation,
-    pub publisher: Publisher,
-    pub post: Post,
+    pub orders: Orders,
+    pub live: Live,
+    pub facts: Arc<Mutex<Facts>>,
+    pub expiries: Arc<Mutex<Expiries>>,
+    pub store: Arc<dyn Store>,
+    pub post: Arc<Post>,
     pub inbox: Inbox,
     pub epochs: Epochs,
     /// Each with whether it has `ssl`.
     pub status: Vec<(std::net::TcpListener, bool)>,
-    pub status_tls: Option<Arc<StatusTls>>,
+    pub status_tls: Option<Arc<ListenerTls>>,
     pub engine: &'static str,
     pub chosen: Arc<Chosen>,
     pub logs: Arc<Logs>,
@@ -78,9 +84,11 @@ pub fn run(control: Control) -> Result<(), String> {
 
 /// What tasks of the control thread share.
 struct Shared {
-    post: Post,
+    post: Arc<Post>,
     logs: Arc<Logs>,
-    facts: Mutex<Facts>,
+    facts: Arc<Mutex<Facts>>,
+    expiries: Arc<Mutex<Expiries>>,
+    store: StoreKind,
     draining: AtomicBool,
     reloads_ok: AtomicU64,
     reloads_refused: AtomicU64,
@@ -96,7 +104,11 @@ async fn live(control: Control) -> Result<(), String> {
     let Control {
         loaded,
         invocation,
-        publisher,
+        orders,
+        live,
+        facts,
+        expiries,
+        store,
         post,
         inbox,
         mut epochs,
@@ -113,7 +125,9 @@ async fn live(control: Control) -> Result<(), String> {
     let shared = Arc::new(Shared {
         post,
         logs,
-        facts: Mutex::new(publisher.facts()),
+        facts,
+        expiries,
+        store: store.kind(),
         draining: AtomicBool::new(false),
         reloads_ok: AtomicU64::new(0),
         reloads_refused: AtomicU64::new(0),
@@ -158,8 +172,12 @@ async fn live(control: Control) -> Result<(), String> {
     }
     log::error(Level::Notice, format_args!("{cores} cores are ready"));
 
-    let mut reloading = Reloading::new(loaded, invocation, publisher, reading, status_tls);
-    let mut epoch_length = reloading.loaded.settings.ticket_epoch();
+    let tls = Listeners {
+        status: status_tls,
+        admin: None,
+    };
+    let mut reloading = Reloading::new(loaded, invocation, orders, reading, tls);
+    let mut epoch_length = reloading.settings.ticket_epoch();
     let mut epoch = epochs_of(epoch_length);
     let mut watch = tokio::time::interval(Duration::from_secs(1));
     loop {
@@ -169,9 +187,9 @@ async fn live(control: Control) -> Result<(), String> {
                 Asked::Reopen => shared.logs.reopen(),
                 Asked::Stop => break,
             },
-            prepared = reloading.prepared() => {
-                reloading.end(prepared, &shared, &names);
-                let wanted = reloading.loaded.settings.ticket_epoch();
+            done = reloading.done() => {
+                reloading.end(done, &shared, &names);
+                let wanted = reloading.settings.ticket_epoch();
                 if wanted != epoch_length {
                     epoch_length = wanted;
                     epoch = epochs_of(wanted);
@@ -195,7 +213,7 @@ async fn live(control: Control) -> Result<(), String> {
         &mut signals,
         &mut events,
         workers,
-        reloading.loaded.settings.drain_timeout,
+        reloading.settings.drain_timeout,
     )
     .await
 }
@@ -355,7 +373,11 @@ impl StatusSource for Shared {
             engine: self.engine.to_owned(),
             datastore_reachable: true,
             snapshot_number: facts.number,
-            certificates: facts.certificates.clone(),
+            certificates: self
+                .expiries
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .soonest(limits::METRIC_CERTIFICATES_MAX),
             now: unix_s(SystemTime::now()),
             started: unix_s(self.started),
             memory: process::memory(),
@@ -374,11 +396,13 @@ impl StatusSource for Shared {
         if self.draining.load(Ordering::Acquire) {
             return Err("draining".to_owned());
         }
-        if self
-            .facts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .empty
+        // A store without a row is where a new gateway begins; a declarative one without any was not given its file yet.
+        if self.store == StoreKind::Off
+            && self
+                .facts
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .empty
         {
             return Err("no configuration available (empty configuration present)".to_owned());
         }
@@ -386,13 +410,8 @@ impl StatusSource for Shared {
     }
 
     fn configuration_hash(&self) -> Option<String> {
-        Some(
-            self.facts
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .hash
-                .clone(),
-        )
+        let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        facts.hash.as_deref().map(str::to_owned)
     }
 }
 

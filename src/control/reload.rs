@@ -4,9 +4,9 @@ use super::{Reading, Shared, resolver};
 use crate::publish::{AdminTls, Material, Order, Orders, Prepared, Taken};
 use crate::resolve::Resolver;
 use crate::settings::io::Invocation;
-use crate::settings::{self, Database, Loaded};
+use crate::settings::{self, Database, Loaded, Settings};
 use crate::telemetry::access::Level;
-use crate::telemetry::listener::ListenerTls;
+use crate::telemetry::acceptor::ListenerTls;
 use crate::telemetry::log;
 use crate::tls::provider::Chosen;
 use crate::tls::server::ServerPolicy;
@@ -17,7 +17,10 @@ use tokio::sync::oneshot;
 /// A reload: the settings are read again, then certificate files and the declarative configuration, on a thread that may
 /// block; the publishing thread compiles them. Only when all of it is sound does anything change.
 pub(super) struct Reloading {
-    pub(super) loaded: Loaded,
+    /// What the process was started with: some directives stay so.
+    started: Arc<Loaded>,
+    /// In force.
+    pub(super) settings: Settings,
     invocation: Invocation,
     orders: Orders,
     running: Option<tokio::task::JoinHandle<Result<Done, Vec<String>>>>,
@@ -43,7 +46,8 @@ impl Reloading {
         tls: Listeners,
     ) -> Self {
         Reloading {
-            loaded,
+            settings: loaded.settings.clone(),
+            started: Arc::new(loaded),
             invocation,
             orders,
             running: None,
@@ -62,10 +66,11 @@ impl Reloading {
         log::error(Level::Notice, "reloading");
         let reading = self.reading;
         let (invocation, chosen) = (self.invocation.clone(), chosen.clone());
-        let orders = self.orders.clone();
+        let (orders, started) = (self.orders.clone(), self.started.clone());
         self.running = Some(tokio::spawn(async move {
-            let read =
-                tokio::task::spawn_blocking(move || read_guarded(&invocation, reading, &chosen));
+            let read = tokio::task::spawn_blocking(move || {
+                read_guarded(&invocation, &started.settings, reading, &chosen)
+            });
             // Panics are caught inside: the runtime itself has failed, and the watch over the cores goes on.
             let read = read
                 .await
@@ -125,10 +130,10 @@ impl Reloading {
         {
             log::error(Level::Warn, warning);
         }
-        for name in settings::restart_needed(&self.loaded, &loaded) {
+        for name in settings::restart_needed(&self.started, &loaded) {
             log::error(
                 Level::Warn,
-                format_args!("{name} has changed and takes effect after a restart"),
+                format_args!("{name} differs from the start and takes effect after a restart"),
             );
         }
         match resolver(&(self.reading.resolving)(&loaded.settings)) {
@@ -139,16 +144,16 @@ impl Reloading {
             ),
         }
         if let (Some(tls), Some(policy)) = (&self.tls.status, status) {
-            tls.replace(policy, None);
+            tls.replace(policy);
         }
         if let (Some(tls), Some(admin)) = (&self.tls.admin, admin) {
-            tls.replace(admin.policy, admin.clients);
+            tls.replace(admin.policy);
         }
         shared
             .logs
             .set_level((self.reading.log_level)(&loaded.settings));
         shared.reloads_ok.fetch_add(1, Ordering::Relaxed);
-        self.loaded = loaded;
+        self.settings = loaded.settings;
         log::error(
             Level::Notice,
             format_args!("configuration {} is live", taken.number),
@@ -191,11 +196,12 @@ async fn publish(read: Read, orders: &Orders) -> Result<Done, Vec<String>> {
 /// A panic fails this reload and no other.
 fn read_guarded(
     invocation: &Invocation,
+    started: &Settings,
     reading: Reading,
     chosen: &Chosen,
 ) -> Result<Read, Vec<String>> {
     let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        read(invocation, reading, chosen)
+        read(invocation, started, reading, chosen)
     }));
     read.unwrap_or_else(|panic| {
         let told = panic
@@ -207,16 +213,21 @@ fn read_guarded(
     })
 }
 
-fn read(invocation: &Invocation, reading: Reading, chosen: &Chosen) -> Result<Read, Vec<String>> {
+fn read(
+    invocation: &Invocation,
+    started: &Settings,
+    reading: Reading,
+    chosen: &Chosen,
+) -> Result<Read, Vec<String>> {
     // The file is read even when a directive is refused: one reload tells all there is to mend.
-    let evaluated = invocation.evaluate();
+    let mut evaluated = invocation.evaluate();
+    settings::keep_until_restart(&mut evaluated.settings, started);
     let mut errors: Vec<String> = evaluated.errors.iter().map(ToString::to_string).collect();
     let material =
         (reading.material)(&evaluated.settings, chosen, errors.is_empty()).map_err(|problems| {
             let lines = problems.lines().filter(|line| !evaluated.tells(line));
             lines.map(str::to_owned).collect::<Vec<_>>()
         });
-    // Which of the two it is needs a restart, so a changed directive does not count yet.
     let configuration = match evaluated.settings.database {
         Database::Off => (reading.configuration)(&evaluated.settings).map(Some),
         Database::Embedded => Ok(None),

@@ -3,15 +3,18 @@
 use super::*;
 use crate::entity::Config;
 use crate::gateway::READING;
-use crate::publish::Configuration;
+use crate::publish::{Configuration, Publisher};
+use crate::store::fixed::Fixed;
 use crate::telemetry::log::LogTargets;
 use crate::tls::provider;
 
 fn shared(post: Post) -> Arc<Shared> {
     Arc::new(Shared {
-        post,
+        post: Arc::new(post),
         logs: Arc::new(Logs::open(&LogTargets::off()).unwrap()),
-        facts: Mutex::default(),
+        facts: Arc::default(),
+        expiries: Arc::default(),
+        store: StoreKind::Off,
         draining: AtomicBool::new(false),
         reloads_ok: AtomicU64::new(0),
         reloads_refused: AtomicU64::new(0),
@@ -23,15 +26,29 @@ fn shared(post: Post) -> Arc<Shared> {
     })
 }
 
-fn reloading(chosen: &Chosen, reading: Reading) -> Reloading {
+fn reloading(shared: &Shared, reading: Reading) -> Reloading {
     let invocation = Invocation {
         file: Some("/dev/null".into()),
         flags: Vec::new(),
     };
     let loaded = invocation.evaluate().into_result().unwrap();
-    let material = (reading.material)(&loaded.settings, chosen, false).unwrap();
-    let publisher = Publisher::new(material.globals, material.certificates);
-    Reloading::new(loaded, invocation, publisher, reading, None)
+    let material = (reading.material)(&loaded.settings, &shared.chosen, false).unwrap();
+    let options = (reading.options)(&loaded.settings, material.templates);
+    let fixed = Arc::new(Fixed::new(Config::default()));
+    let (raise, _) = publish::live(1);
+    let orders = publish::start(publish::Parts {
+        publisher: Publisher::new(material.globals, material.certificates, true),
+        post: shared.post.clone(),
+        options: Arc::new(options),
+        store: fixed.clone(),
+        fixed: Some(fixed),
+        revision: 1,
+        config: Config::default(),
+        raise,
+        facts: shared.facts.clone(),
+    })
+    .unwrap();
+    Reloading::new(loaded, invocation, orders, reading, Listeners::default())
 }
 
 fn nothing(_: &Settings) -> Result<Configuration, Vec<String>> {
@@ -63,21 +80,21 @@ fn a_panic_fails_its_reload_and_the_next_one_works() {
         let (post, boxes, _inbox) = crate::mailbox::mailboxes(1).unwrap();
         let shared = shared(post);
         let mut reloading = reloading(
-            &shared.chosen,
+            &shared,
             Reading {
                 configuration: panics_twice,
                 material,
                 ..READING
             },
         );
-        let names = Mutex::new(resolver(&(READING.resolving)(&reloading.loaded.settings)).unwrap());
+        let names = Mutex::new(resolver(&(READING.resolving)(&reloading.settings)).unwrap());
         for (refused, ok) in [(1, 0), (2, 0), (2, 1), (2, 2)] {
             reloading.begin(&shared.chosen);
-            let prepared = reloading.prepared().await;
-            if let Err(errors) = &prepared {
+            let done = reloading.done().await;
+            if let Err(errors) = &done {
                 assert_eq!(errors, &["it ended in a panic: a bug"]);
             }
-            reloading.end(prepared, &shared, &names);
+            reloading.end(done, &shared, &names);
             assert_eq!(shared.reloads_refused.load(Ordering::Relaxed), refused);
             assert_eq!(shared.reloads_ok.load(Ordering::Relaxed), ok);
         }
@@ -96,24 +113,24 @@ fn a_reload_asked_for_while_one_runs_is_done_after_it() {
         let (post, _boxes, _inbox) = crate::mailbox::mailboxes(1).unwrap();
         let shared = shared(post);
         let mut reloading = reloading(
-            &shared.chosen,
+            &shared,
             Reading {
                 configuration: nothing,
                 material,
                 ..READING
             },
         );
-        let names = Mutex::new(resolver(&(READING.resolving)(&reloading.loaded.settings)).unwrap());
+        let names = Mutex::new(resolver(&(READING.resolving)(&reloading.settings)).unwrap());
         for _ in 0..5 {
             reloading.begin(&shared.chosen);
         }
         for _ in 0..2 {
-            let prepared = reloading.prepared().await;
-            reloading.end(prepared, &shared, &names);
+            let done = reloading.done().await;
+            reloading.end(done, &shared, &names);
         }
         assert_eq!(shared.reloads_ok.load(Ordering::Relaxed), 2);
         assert!(
-            tokio::time::timeout(Duration::from_millis(20), reloading.prepared())
+            tokio::time::timeout(Duration::from_millis(20), reloading.done())
                 .await
                 .is_err(),
             "nothing else runs"

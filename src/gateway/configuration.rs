@@ -75,7 +75,7 @@ pub fn check_file(settings: &Settings) -> Checked {
     match read(settings) {
         Ok(configuration) => match material {
             Ok(material) => {
-                let mut publisher = Publisher::new(material.globals, material.certificates);
+                let mut publisher = Publisher::new(material.globals, material.certificates, true);
                 if let Err(problems) = publisher.compile(&configuration) {
                     checked.errors.extend(problems);
                 }

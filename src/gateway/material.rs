@@ -3,7 +3,7 @@
 use super::convert;
 use crate::http1::error_body::{Template, Templates};
 use crate::limits;
-use crate::publish::{Material, expiry_of};
+use crate::publish::{AdminTls, Material, expiry_of};
 use crate::settings::io::read_bounded;
 use crate::settings::{PemSource, RouterFlavor, Settings, TrustSource};
 use crate::snapshot::Globals;
@@ -12,7 +12,7 @@ use crate::tls::keys::{KeyClass, KeyPair, generate_default};
 use crate::tls::provider::{Chosen, ProviderError};
 use crate::tls::server::{RequestMap, ServerPolicy, ServerSettings};
 use crate::tls::sni::SniTable;
-use crate::tls::trust::Roots;
+use crate::tls::trust::{self, Roots, TrustSet};
 use crate::tls::upstream::ClientPair;
 use std::fs;
 use std::io::{self, Write};
@@ -66,9 +66,21 @@ pub fn load(settings: &Settings, chosen: &Chosen, write: bool) -> Result<Materia
     let server = convert::server_settings(settings, chosen);
     let mut status = None;
     if with_status_tls {
-        match status_policy(&server, status_pairs.clone()) {
+        match status_policy(&server, status_pairs.clone(), RequestMap::default()) {
             Ok(policy) => status = Some(Arc::new(policy)),
             Err(error) => problems.push(format!("status_listen: {error}")),
+        }
+    }
+    let with_admin_tls = settings.admin_listen.iter().any(|listen| listen.ssl);
+    let admin_pairs = match with_admin_tls {
+        true => pairs(settings, Listener::Admin, write, &mut problems),
+        false => Vec::new(),
+    };
+    let mut admin = None;
+    if with_admin_tls {
+        match admin_tls(settings, &server, admin_pairs.clone()) {
+            Ok(tls) => admin = Some(tls),
+            Err(problem) => problems.push(problem),
         }
     }
     if !problems.is_empty() {
@@ -76,6 +88,7 @@ pub fn load(settings: &Settings, chosen: &Chosen, write: bool) -> Result<Materia
     }
     let mut certificates = expiries("default", "ssl_cert", &default_pairs);
     certificates.extend(expiries("status", "status_ssl_cert", &status_pairs));
+    certificates.extend(expiries("admin", "admin_ssl_cert", &admin_pairs));
     certificates.extend(expiries("client", "client_ssl_cert", &client_pairs));
     Ok(Material {
         globals: Globals {
@@ -94,6 +107,7 @@ pub fn load(settings: &Settings, chosen: &Chosen, write: bool) -> Result<Materia
         },
         certificates,
         status,
+        admin,
         templates,
     })
 }
@@ -102,6 +116,7 @@ pub fn load(settings: &Settings, chosen: &Chosen, write: bool) -> Result<Materia
 enum Listener {
     Proxy,
     Status,
+    Admin,
 }
 
 /// The pairs a listener shows by default: those of its directives, else generated ones.
@@ -114,10 +129,12 @@ fn pairs(
     let (cert_name, key_name, prefix) = match listener {
         Listener::Proxy => ("ssl_cert", "ssl_cert_key", ""),
         Listener::Status => ("status_ssl_cert", "status_ssl_cert_key", "status-"),
+        Listener::Admin => ("admin_ssl_cert", "admin_ssl_cert_key", "admin-"),
     };
     let given: Vec<_> = match listener {
         Listener::Proxy => settings.ssl_pairs().collect(),
         Listener::Status => settings.status_ssl_pairs().collect(),
+        Listener::Admin => settings.admin_ssl_pairs().collect(),
     };
     let mut loaded = Vec::new();
     for (certificate, key) in &given {
@@ -137,6 +154,7 @@ fn pairs(
 fn status_policy(
     server: &ServerSettings,
     pairs: Vec<Arc<KeyPair>>,
+    requests: RequestMap,
 ) -> Result<ServerPolicy, ProviderError> {
     let settings = ServerSettings {
         session_tickets: false,
@@ -146,9 +164,43 @@ fn status_policy(
         &settings,
         pairs,
         SniTable::default(),
-        RequestMap::default(),
+        requests,
         false,
     )
+}
+
+/// With `admin_ssl_client_ca` every client is asked for a certificate; whether it is a good one is judged per request.
+fn admin_tls(
+    settings: &Settings,
+    server: &ServerSettings,
+    pairs: Vec<Arc<KeyPair>>,
+) -> Result<AdminTls, String> {
+    let mut requests = RequestMap::default();
+    let mut clients = None;
+    if !settings.admin_ssl_client_ca.is_empty() {
+        let named = |reason: String| format!("admin_ssl_client_ca: {reason}");
+        let mut anchors = Vec::new();
+        for source in &settings.admin_ssl_client_ca {
+            let text = source.read().map_err(|error| named(format!("{source}: {error}")))?;
+            let text = String::from_utf8_lossy(&text);
+            let ders = crate::entity::pem::certificates(&text)
+                .map_err(|reason| named(format!("{source}: {reason}")))?;
+            let numbered = ders.into_iter().zip(anchors.len()..);
+            let more: Vec<_> = numbered
+                .map(|(der, at)| (uuid::Uuid::from_u128(at as u128 + 1), der))
+                .collect();
+            anchors.extend(more);
+        }
+        let trust = TrustSet::build(anchors, trust::Options::default()).map_err(named)?;
+        requests.insert("*", trust.subject_names());
+        clients = Some(Arc::new(trust));
+    }
+    let policy = status_policy(server, pairs, requests)
+        .map_err(|error| format!("admin_listen: {error}"))?;
+    Ok(AdminTls {
+        policy: Arc::new(policy),
+        clients,
+    })
 }
 
 fn expiries(kind: &'static str, directive: &str, pairs: &[Arc<KeyPair>]) -> Vec<CertificateExpiry> {

@@ -3,8 +3,10 @@
 //! - `material`: files that settings name, read and taken apart.
 //! - `convert`: settings in the forms that the data plane and the control side use.
 //! - `configuration`: the declarative file.
+//! - `entities`: the store, whichever it is.
 mod configuration;
 mod convert;
+mod entities;
 mod material;
 
 pub use configuration::check_file;
@@ -12,18 +14,18 @@ pub use configuration::check_file;
 use crate::cli::Start;
 use crate::control::{self, Control, Reading};
 use crate::mailbox::{self, Epochs};
-use crate::publish::Publisher;
+use crate::publish::{self, Publisher};
 use crate::ring::{self, Engine};
 use crate::settings::{LogTarget, Settings};
 use crate::telemetry::access::Level;
 use crate::telemetry::log::{self, Logs};
-use crate::telemetry::status::StatusTls;
+use crate::telemetry::acceptor::ListenerTls;
 use crate::tls::provider;
 use crate::tls::tickets::{EpochSecret, Ticketer, random_secret};
 use crate::worker::{self, Seed};
 use std::io;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 /// The process-wide default of the TLS library: the first thing a process does.
@@ -55,20 +57,21 @@ fn run(start: Start) -> Result<ExitCode, String> {
     check_engine(engine)?;
 
     // Everything that can be refused is refused before a socket is opened.
-    let (material, configuration) = match (
+    let (material, entities) = match (
         material::load(settings, &chosen, true),
-        configuration::read(settings),
+        entities::open(settings),
     ) {
-        (Ok(material), Ok(configuration)) => (material, configuration),
-        (material, configuration) => {
+        (Ok(material), Ok(entities)) => (material, entities),
+        (material, entities) => {
             let mut problems: Vec<String> = material.err().into_iter().collect();
-            problems.extend(configuration.err().unwrap_or_default());
+            problems.extend(entities.err().unwrap_or_default());
             return Err(problems.join("\n"));
         }
     };
-    let mut publisher = Publisher::new(material.globals, material.certificates);
+    let hashed = entities.fixed.is_some();
+    let mut publisher = Publisher::new(material.globals, material.certificates, hashed);
     let snapshot = publisher
-        .compile(&configuration)
+        .compile(&entities.configuration)
         .map_err(|problems| problems.join("\n"))?;
 
     let logs =
@@ -138,6 +141,23 @@ fn run(start: Start) -> Result<ExitCode, String> {
         workers.push(worker.map_err(|error| format!("cannot start a thread: {error}"))?);
     }
 
+    let post = Arc::new(post);
+    let (raise, live) = publish::live(entities.revision);
+    let facts = Arc::new(Mutex::new(publisher.facts()));
+    let expiries = publisher.expiries();
+    let orders = publish::start(publish::Parts {
+        publisher,
+        post: post.clone(),
+        options,
+        store: entities.store.clone(),
+        fixed: entities.fixed,
+        revision: entities.revision,
+        config: entities.configuration.config,
+        raise,
+        facts: facts.clone(),
+    })
+    .map_err(|error| format!("cannot start a thread: {error}"))?;
+
     // This thread becomes the control thread.
     if !crate::settings::io::pin(placement.control.cpu()) {
         log::error(Level::Warn, "cannot pin the control thread");
@@ -145,14 +165,18 @@ fn run(start: Start) -> Result<ExitCode, String> {
     let control = Control {
         loaded: start.loaded,
         invocation: start.invocation,
-        publisher,
+        orders,
+        live,
+        facts,
+        expiries,
+        store: entities.store,
         post,
         inbox,
         epochs,
         status,
         status_tls: material
             .status
-            .map(|policy| Arc::new(StatusTls::new(policy))),
+            .map(|policy| Arc::new(ListenerTls::new(policy))),
         engine: convert::engine_name(engine),
         chosen: chosen.clone(),
         logs: logs.clone(),
@@ -161,6 +185,11 @@ fn run(start: Start) -> Result<ExitCode, String> {
         reading: READING,
     };
     let outcome = control::run(control);
+    if let Some(embedded) = entities.embedded
+        && !embedded.close()
+    {
+        log::error(Level::Error, "the store did not close in time");
+    }
     drop(logs);
     outcome.map(|()| ExitCode::SUCCESS)
 }

@@ -15,6 +15,7 @@ mod walk;
 mod tests;
 
 pub use dump::dump;
+pub(crate) use load::parallel;
 #[doc(hidden)]
 pub use fuzz::check_fuzz;
 #[cfg(test)]

@@ -187,7 +187,7 @@ fn admin_tls(
                 .map_err(|reason| named(format!("{source}: {reason}")))?;
             let numbered = ders.into_iter().zip(anchors.len()..);
             let more: Vec<_> = numbered
-                .map(|(der, at)| (uuid::Uuid::from_u128(at as u128 + 1), der))
+                .map(|(der, at)| (uuid::Uuid::from_u128(at as u128 + 1), der.to_vec()))
                 .collect();
             anchors.extend(more);
         }

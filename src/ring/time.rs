@@ -176,7 +176,10 @@ impl Future for Wait<'_> {
                 waiting.len() - 1
             }),
         };
-        waiting[slot] = Some(context.waker().clone());
+        match &mut waiting[slot] {
+            Some(waker) if waker.will_wake(context.waker()) => {}
+            place => *place = Some(context.waker().clone()),
+        }
         drop(waiting);
         self.slot = Some(slot);
         Poll::Pending

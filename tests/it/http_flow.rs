@@ -4,7 +4,7 @@
 use crate::support::entities::service_with;
 use crate::support::upstream::Next;
 use crate::support::wire::Ended;
-use crate::support::{Client, Gateway, Setup, Upstream, Value, json, until};
+use crate::support::{Client, Setup, Upstream, Value, json, until};
 use std::io::{ErrorKind, Write};
 use std::net::UdpSocket;
 use std::sync::Arc;
@@ -17,8 +17,10 @@ const PIECE: usize = 64 << 10;
 const IN_FLIGHT_MAX: usize = 48 << 20;
 const GROWTH_MAX_KIB: u64 = 16 * 1024;
 
+/// Buffering is asked for and accepted; content is streamed all the same.
 fn routed(upstream: &Upstream, more: Value) -> Value {
-    json!({"services": [service_with("s", upstream, json!({"paths": ["/"]}), more)]})
+    let route = json!({"paths": ["/"], "request_buffering": true, "response_buffering": true});
+    json!({"services": [service_with("s", upstream, route, more)]})
 }
 
 /// The count when it has not grown for a second.
@@ -53,7 +55,7 @@ fn an_upstream_that_does_not_read_stops_the_client() {
         ));
         Next::Keep
     });
-    let gateway = Gateway::before(&upstream);
+    let gateway = Setup::new(routed(&upstream, json!({}))).start();
     let before = gateway.memory_kib("VmHWM");
     let mut client = Client::plain(gateway.http());
     client.send(format!(
@@ -95,7 +97,7 @@ fn a_client_that_does_not_read_stops_the_upstream() {
         }
         Next::Keep
     });
-    let gateway = Gateway::before(&upstream);
+    let gateway = Setup::new(routed(&upstream, json!({}))).start();
     let before = gateway.memory_kib("VmHWM");
     let mut client = Client::plain(gateway.http());
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -317,4 +319,33 @@ fn names_are_asked_of_dns_resolver_again_when_their_ttl_is_over() {
     }
     let more = asked.load(Ordering::Acquire) - before;
     assert!(more < 100, "{more} questions for 200 requests");
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_cut_at_the_send_timeout() {
+    let ended = Arc::new(AtomicBool::new(false));
+    let for_script = ended.clone();
+    let upstream = Upstream::plain(move |_, conversation| {
+        conversation.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n"));
+        for _ in 0..SIZE / PIECE {
+            if conversation.reader.wire.write_all(&[b'y'; PIECE]).is_err() {
+                for_script.store(true, Ordering::Release);
+                break;
+            }
+        }
+        Next::Cut
+    });
+    let gateway = Setup::new(routed(&upstream, json!({})))
+        .set("nginx_http_send_timeout", "1s")
+        .start();
+    let mut client = Client::plain(gateway.http());
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let line = gateway.access_lines(1).remove(0);
+    assert_eq!(line["response"]["status"], json!(200), "{line}");
+    until("the upstream to be let go", || {
+        ended.load(Ordering::Acquire).then_some(())
+    });
+    let (body, ended) = client.reader.rest();
+    assert!(body.len() < SIZE, "it was cut");
+    assert_ne!(ended, Ended::Open);
 }

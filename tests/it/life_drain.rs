@@ -76,3 +76,26 @@ fn a_second_signal_cuts_what_is_left_at_once() {
     assert_ne!(ended, Ended::Open);
     release.store(true, Ordering::Release);
 }
+
+/// Everything of a reload that can wait does so where nothing waits for it.
+#[test]
+fn a_reload_that_hangs_holds_up_neither_requests_nor_probes_nor_the_end() {
+    let upstream = Upstream::echo();
+    let mut gateway =
+        Setup::new(json!({"services": [service("s", &upstream, json!({"paths": ["/"]}))]})).start();
+    // Opening a pipe that nobody writes to does not return.
+    let pipe = gateway.files().folder().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo runs").success());
+    gateway.set("declarative_config", &pipe.display().to_string());
+    gateway.signal(libc::SIGHUP);
+    gateway.error_line(&["reloading"]);
+    gateway.signal(libc::SIGHUP);
+    gateway.get("a", "/").assert_status(200);
+    Client::plain(gateway.status())
+        .get("status", "/status/ready")
+        .assert_status(200);
+    assert_eq!(gateway.metrics().sum("sallyport_reloads_total"), 0);
+    gateway.signal(libc::SIGTERM);
+    assert!(gateway.exit().success());
+}

@@ -15,6 +15,7 @@ mod http_messages;
 mod http_upstream;
 mod life;
 mod life_drain;
+mod life_engine;
 mod life_reload;
 mod routing;
 mod smuggling;

@@ -273,9 +273,14 @@ impl Prepared {
     }
 
     pub fn spawn(self) -> Gateway {
+        self.spawn_by(sallyport())
+    }
+
+    /// `command` runs the binary with the arguments it is given.
+    pub fn spawn_by(self, mut command: Command) -> Gateway {
         let path = self.folder.path().join("output.log");
         let output = File::create(path).expect("a file for the output");
-        let child = sallyport()
+        let child = command
             .envs(self.env.iter().cloned())
             .arg("start")
             .arg("-c")

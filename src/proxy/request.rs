@@ -134,6 +134,7 @@ pub(super) async fn read_head(
     };
     let deadline = Instant::now() + options.head_timeout;
     scratch.head.clear();
+    let mut method = None;
     loop {
         let parsed = {
             let plain = stream.plain();
@@ -143,7 +144,11 @@ pub(super) async fn read_head(
                     scratch.raw.extend_from_slice(&plain[..scratch.head.size]);
                     Parsed::Complete
                 }
-                Ok(Parsed::Partial) => Parsed::Partial,
+                Ok(Parsed::Partial) => {
+                    // A read that times out takes the bytes with it.
+                    method = head::method_begun(&plain);
+                    Parsed::Partial
+                }
                 Err(error) => {
                     let mut refusal = Refusal::layer(error.status(), error.reason()).closing();
                     refusal.message = error.message().into();
@@ -161,7 +166,7 @@ pub(super) async fn read_head(
             Fill::TimedOut => {
                 let mut refusal =
                     Refusal::layer(408, "the request's head came too slowly").closing();
-                refusal.to_head = head::method_begun(&stream.plain()) == Some(Method::Head);
+                refusal.to_head = method == Some(Method::Head);
                 return Err(HeadEnd::Refused(refusal));
             }
             Fill::Eof { .. } | Fill::Interrupted | Fill::Failed(_) => return Err(HeadEnd::Gone),

@@ -97,7 +97,7 @@ fn regexes_of_old_formats_are_marked_and_served() {
         } else {
             // Here it would be a prefix, which holds no such characters.
             gateway.reload_refused(&document.to_string());
-            gateway.error_line(&["reload refused", "(name r).paths.1: invalid path"]);
+            gateway.error_line(&["reload refused", "(name s).paths.1: invalid path"]);
         }
     }
 }

@@ -249,7 +249,8 @@ fn ipv6only_off_takes_ipv4_as_well() {
         })
         .start();
     gateway.get("a", "/").assert_status(200);
-    for (address, client) in [("127.0.0.1", "127.0.0.1"), ("[::1]", "::1")] {
+    // An IPv4 client of an IPv6 socket has a mapped address, as in nginx.
+    for (address, client) in [("127.0.0.1", "::ffff:127.0.0.1"), ("[::1]", "::1")] {
         let address: SocketAddr = format!("{address}:{number}").parse().expect("an address");
         let seen = Client::plain(address)
             .get("a", "/")

@@ -5,6 +5,7 @@
 
 mod support;
 
+mod attacks;
 mod http_bodies;
 mod http_limits;
 mod http_messages;

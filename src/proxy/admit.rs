@@ -133,16 +133,25 @@ pub fn admit(
 }
 
 /// Whether the client would still be admitted to `route` by the newest snapshot: asked while a long exchange runs.
-/// A route that is gone no longer says no: the exchange it began may end.
-pub fn still_admitted(core: &Core, client: &Client, route: Uuid, asked: &Asked<'_>) -> bool {
+///
+/// That a route is gone does not say no: the exchange it began may end. Then it is judged by its own plugins, with the
+/// consumers there are now, as long as none of its CAs has gone with it.
+pub fn still_admitted(core: &Core, client: &Client, route: &Route, asked: &Asked<'_>) -> bool {
     let view = core.view();
-    match view.route(route) {
-        Some(route) => {
-            let outcome = run(core, &view, client, route, core.now(), asked);
-            outcome.refused_by.is_none()
-        }
-        None => true,
-    }
+    let judged_by: &Route = match view.route(route.id) {
+        Some(newest) => newest,
+        None if lacks_authority(&view, route) => return false,
+        None => route,
+    };
+    let outcome = run(core, &view, client, judged_by, core.now(), asked);
+    outcome.refused_by.is_none()
+}
+
+fn lacks_authority(view: &View, route: &Route) -> bool {
+    route.plugins.mtls_auth.as_ref().is_some_and(|plugin| {
+        let known = &view.snapshot.authorities;
+        !plugin.ca_certificates.iter().all(|id| known.contains(id))
+    })
 }
 
 /// Whether a verdict on this route may turn while an exchange runs.

@@ -82,7 +82,7 @@ impl Forward<'_> {
             raw: self.raw,
             request_id: std::str::from_utf8(&id).unwrap_or_default(),
         };
-        admit::still_admitted(self.core, self.client, self.route.id, &asked)
+        admit::still_admitted(self.core, self.client, self.route, &asked)
     }
 
     /// Ends an exchange that is under way: with an answer while nothing of a response has been written, else by a cut.

@@ -136,6 +136,10 @@ pub fn compile_with<B: Builder>(
             routes,
             server,
             consumers,
+            authorities: config
+                .table(Kind::CaCertificates)
+                .map(|(id, _)| *id)
+                .collect(),
             reuse: Arc::new(reuse),
         },
         log.warnings,

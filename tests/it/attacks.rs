@@ -5,7 +5,7 @@ use crate::support::client::{TLS12, TLS13, TlsOptions, get};
 use crate::support::entities::{ca_certificate, certificate, id, mtls_auth, service, service_with};
 use crate::support::upstream::Next;
 use crate::support::wire::{Ended, Response};
-use crate::support::{Ca, Client, Pair, Setup, TlsClient, Upstream, Value, json, until};
+use crate::support::{Ca, Client, Gateway, Pair, Setup, TlsClient, Upstream, Value, json, until};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -107,38 +107,81 @@ fn a_request_that_waited_for_its_upstream_is_judged_again_before_it_is_sent() {
     }
 }
 
-#[test]
-fn a_tunnel_ends_when_its_client_is_no_longer_admitted() {
-    let (ca, other) = (Ca::root("ca"), Ca::root("other"));
-    let upstream = Upstream::plain(|_, conversation| {
-        conversation.send(
-            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nfirst",
-        );
-        while conversation.reader.fill().is_ok() {}
-        Next::Cut
-    });
-    let trusting = |number: u32| {
-        json!({
-            "services": [service("s", &upstream, json!({"paths": ["/"], "plugins": [mtls_auth(&[number], skip())]}))],
-            "ca_certificates": [ca_certificate(1, &ca), ca_certificate(2, &other)],
-        })
-    };
-    let gateway = Setup::new(trusting(1))
-        .set("client_verdict_grace", "1s")
-        .start();
-    let mut client = TlsClient::presenting(&ca.client("c")).connect(gateway.https(), "a.test");
-    client.send(
-        "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\nSec-WebSocket-Version: 13\r\n\r\n",
-    );
+/// A tunnel, opened; the upstream sends back what it gets.
+fn tunnel(gateway: &Gateway, pair: &Pair, target: &str) -> Client {
+    let mut client = TlsClient::presenting(pair).connect(gateway.https(), "a.test");
+    client.send(format!(
+        "GET {target} HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    ));
     assert_eq!(client.response().status, 101);
-    assert_eq!(client.reader.exact(5).expect("a frame"), b"first");
-    gateway.reload(trusting(2));
+    assert_goes_on(&mut client);
+    client
+}
+
+#[track_caller]
+fn assert_goes_on(client: &mut Client) {
+    client.send("frame");
+    assert_eq!(client.reader.exact(5).expect("a frame"), b"frame");
+}
+
+#[track_caller]
+fn assert_cut(client: &mut Client, row: &str) {
     let (rest, ended) = client.reader.rest();
-    assert_eq!(rest, b"");
+    assert_eq!(rest, b"", "{row}");
     assert!(
         matches!(ended, Ended::Cut | Ended::Reset),
-        "the tunnel must be cut, not ended: {ended:?}"
+        "{row}: the tunnel must be cut, not ended: {ended:?}"
     );
+}
+
+#[test]
+fn a_tunnel_is_cut_when_its_client_is_no_longer_admitted() {
+    let (one, two) = (Ca::root("one"), Ca::root("two"));
+    let upstream = Upstream::plain(|_, conversation| {
+        conversation.send(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        );
+        loop {
+            let bytes = std::mem::take(&mut conversation.reader.buffered);
+            conversation.send(bytes);
+            if conversation.reader.fill().is_err() {
+                return Next::Cut;
+            }
+        }
+    });
+    // Routes by name with the CA each trusts, and the CAs there are.
+    let declarative = |routes: &[(&str, u32)], cas: &[u32], consumers: Value| {
+        let services: Vec<Value> = routes
+            .iter()
+            .map(|(name, number)| {
+                let route = json!({"paths": [format!("/{name}")], "plugins": [mtls_auth(&[*number], json!({}))]});
+                service(name, &upstream, route)
+            })
+            .collect();
+        let cas: Vec<Value> = cas
+            .iter()
+            .map(|number| ca_certificate(*number, if *number == 1 { &one } else { &two }))
+            .collect();
+        json!({"services": services, "ca_certificates": cas, "consumers": consumers})
+    };
+    let both = || json!([{"username": "alice"}, {"username": "bob"}]);
+    let gateway = Setup::new(declarative(&[("one", 1), ("two", 2)], &[1, 2], both()))
+        .set("client_verdict_grace", "1s")
+        .start();
+    let mut alice = tunnel(&gateway, &one.client("alice"), "/one");
+    let mut bob = tunnel(&gateway, &one.client("bob"), "/one");
+    let mut retrusted = tunnel(&gateway, &two.client("alice"), "/two");
+    // The route goes on under another CA.
+    gateway.reload(declarative(&[("one", 1), ("two", 1)], &[1, 2], both()));
+    assert_cut(&mut retrusted, "another CA");
+    // The route is gone: what it began goes on, for as long as the CA and the consumer are there.
+    gateway.reload(declarative(&[], &[1, 2], both()));
+    assert_goes_on(&mut alice);
+    gateway.reload(declarative(&[], &[1, 2], json!([{"username": "alice"}])));
+    assert_cut(&mut bob, "no route, no consumer");
+    assert_goes_on(&mut alice);
+    gateway.reload(declarative(&[], &[2], both()));
+    assert_cut(&mut alice, "no route, no CA");
 }
 
 #[test]
@@ -353,33 +396,32 @@ fn under_reloads_no_upstream_sees_another_services_certificate() {
 
     let stop = Arc::new(AtomicBool::new(false));
     let done = Arc::new(AtomicUsize::new(0));
-    let clients: Vec<_> =
-        (0..4)
-            .map(|_| {
-                let (stop, done, address) = (stop.clone(), done.clone(), gateway.http());
-                std::thread::spawn(move || {
-                    let mut client = Client::plain(address);
-                    while !stop.load(Ordering::Acquire) {
-                        for name in names {
-                            client.send(get("a", &format!("/{name}/load")));
-                            match Response::read(&mut client.reader, "GET") {
-                                Ok(response) if response.status == 200 => {}
-                                Ok(response) => {
-                                    return Err(
-                                        response.head + &String::from_utf8_lossy(&response.body)
-                                    );
-                                }
-                                Err(ended) => return Err(format!("{ended:?}")),
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let (stop, done, address) = (stop.clone(), done.clone(), gateway.http());
+            std::thread::spawn(move || {
+                let mut client = Client::plain(address);
+                while !stop.load(Ordering::Acquire) {
+                    for name in names {
+                        client.send(get("a", &format!("/{name}/load")));
+                        match Response::read(&mut client.reader, "GET") {
+                            Ok(response) if response.status == 200 => {}
+                            Ok(response) => {
+                                return Err(
+                                    response.head + &String::from_utf8_lossy(&response.body)
+                                );
                             }
-                            done.fetch_add(1, Ordering::AcqRel);
-                            // The upstream keeps every request.
-                            std::thread::sleep(std::time::Duration::from_millis(2));
+                            Err(ended) => return Err(format!("{ended:?}")),
                         }
+                        done.fetch_add(1, Ordering::AcqRel);
+                        // The upstream keeps every request.
+                        std::thread::sleep(std::time::Duration::from_millis(2));
                     }
-                    Ok(())
-                })
+                }
+                Ok(())
             })
-            .collect();
+        })
+        .collect();
     for number in 1..=8 {
         let goal = done.load(Ordering::Acquire) + 20;
         until("the load to go on", || {

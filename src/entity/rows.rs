@@ -62,6 +62,8 @@ pub struct Service {
 #[derive(Clone, Debug, Deserialize)]
 pub struct Route {
     pub id: Uuid,
+    /// Unix seconds.
+    pub created_at: Option<i64>,
     pub name: Option<String>,
     pub protocols: Vec<String>,
     pub methods: Option<Vec<String>>,

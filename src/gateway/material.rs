@@ -103,7 +103,7 @@ pub fn load(settings: &Settings, chosen: &Chosen, write: bool) -> Result<Materia
             fallback_verify_depth: settings.lua_ssl_verify_depth,
             proxy_trust: proxy_trust.pop(),
             fallback_trust: fallback_trust.pop(),
-            path_handling_v1: settings.router_flavor == RouterFlavor::Traditional,
+            traditional: settings.router_flavor == RouterFlavor::Traditional,
         },
         certificates,
         status,

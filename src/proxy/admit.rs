@@ -16,9 +16,18 @@ use uuid::Uuid;
 /// Proof that the route's plugins let this request through.
 pub struct Permit {
     admitted: Rc<Admitted>,
+    /// The number of the snapshot that gave it, and the unix second in which it is given anew at the latest.
+    snapshot: u64,
+    valid_until: u64,
 }
 
 impl Permit {
+    /// Whether neither the configuration nor the time has moved on since it was given. Once it does not, ask
+    /// `still_admitted`.
+    pub fn is_fresh(&self, core: &Core) -> bool {
+        self.snapshot == core.view().snapshot.number && core.now() < self.valid_until
+    }
+
     pub fn admitted(&self) -> &Admitted {
         &self.admitted
     }
@@ -44,12 +53,16 @@ struct Remembered {
 }
 
 impl Memo {
-    fn find(&self, snapshot: u64, route: Uuid, now: u64) -> Option<Rc<Admitted>> {
+    fn find(&self, snapshot: u64, route: Uuid, now: u64) -> Option<Permit> {
         let entries = self.entries.borrow();
         let found = entries
             .iter()
             .find(|entry| entry.route == route && entry.snapshot == snapshot)?;
-        (now < found.valid_until).then(|| found.admitted.clone())
+        (now < found.valid_until).then(|| Permit {
+            admitted: found.admitted.clone(),
+            snapshot,
+            valid_until: found.valid_until,
+        })
     }
 
     fn remember(&self, entry: Remembered) {
@@ -83,8 +96,8 @@ pub fn admit(
 ) -> Result<Permit, (Refusal, Option<Arc<str>>)> {
     let now = core.now();
     let number = view.snapshot.number;
-    if let Some(admitted) = memo.find(number, route.id, now) {
-        return Ok(Permit { admitted });
+    if let Some(permit) = memo.find(number, route.id, now) {
+        return Ok(permit);
     }
     let mut outcome = run(core, view, client, route, now, asked);
     match outcome.verdict {
@@ -98,7 +111,11 @@ pub fn admit(
                     admitted: admitted.clone(),
                 });
             }
-            Ok(Permit { admitted })
+            Ok(Permit {
+                admitted,
+                snapshot: number,
+                valid_until: outcome.valid_until,
+            })
         }
         Verdict::Answer(answer) => {
             let refusal = Refusal {
@@ -117,16 +134,25 @@ pub fn admit(
 }
 
 /// Whether the client would still be admitted to `route` by the newest snapshot: asked while a long exchange runs.
-/// A route that is gone no longer says no: the exchange it began may end.
-pub fn still_admitted(core: &Core, client: &Client, route: Uuid, asked: &Asked<'_>) -> bool {
+///
+/// That a route is gone does not say no: the exchange it began may end. Then it is judged by its own plugins, with the
+/// consumers there are now, as long as none of its CAs has gone with it.
+pub fn still_admitted(core: &Core, client: &Client, route: &Route, asked: &Asked<'_>) -> bool {
     let view = core.view();
-    match view.route(route) {
-        Some(route) => {
-            let outcome = run(core, &view, client, route, core.now(), asked);
-            outcome.refused_by.is_none()
-        }
-        None => true,
-    }
+    let judged_by: &Route = match view.route(route.id) {
+        Some(newest) => newest,
+        None if lacks_authority(&view, route) => return false,
+        None => route,
+    };
+    let outcome = run(core, &view, client, judged_by, core.now(), asked);
+    outcome.refused_by.is_none()
+}
+
+fn lacks_authority(view: &View, route: &Route) -> bool {
+    route.plugins.mtls_auth.as_ref().is_some_and(|plugin| {
+        let known = &view.snapshot.authorities;
+        !plugin.ca_certificates.iter().all(|id| known.contains(id))
+    })
 }
 
 /// Whether a verdict on this route may turn while an exchange runs.
@@ -171,6 +197,9 @@ fn run(
         let (verdict, looked) = core.verdicts.borrow_mut().judge(chain, trust, now);
         let mut metrics = core.metrics.borrow_mut();
         metrics.verdict_lookup(matches!(looked, Looked::Hit));
+        if let Looked::Verified { signatures } = looked {
+            metrics.chain_signatures(signatures);
+        }
         match verdict {
             client_auth::Verdict::Trusted(trusted) => {
                 metrics.client_verdict("trusted");

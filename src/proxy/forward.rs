@@ -124,6 +124,14 @@ impl Forward<'_> {
                     continue;
                 }
             };
+            if !self.may_send(exchange) {
+                let refusal = verdict_turned();
+                return End::Refused(if content.mover.done() {
+                    refusal
+                } else {
+                    refusal.closing()
+                });
+            }
             let reused = upstream.reused;
             match self
                 .attempt(exchange, buffers, upstream, &key, &mut content)
@@ -186,19 +194,16 @@ impl Forward<'_> {
                 return Err(refusal);
             }
         };
-        let name = match tls {
-            None => "".into(),
-            Some(_) if self.route.preserve_host => {
-                let host = self
-                    .head
-                    .authority
-                    .map(|authority| rewrite::host_of(authority.of(self.raw)))
-                    .unwrap_or_default();
+        let name = match (tls, self.head.authority) {
+            (None, _) => "".into(),
+            // An HTTP/1.0 client without Host leaves nothing to preserve: then it is the service's name, as in `write_head`.
+            (Some(_), Some(authority)) if self.route.preserve_host => {
+                let host = rewrite::host_of(authority.of(self.raw));
                 let host = std::str::from_utf8(host)
                     .map_err(|_| Refusal::layer(400, "Host is not ASCII"))?;
                 server_name(host).into()
             }
-            Some(_) => Cow::Borrowed(&*self.service.server_name),
+            (Some(_), _) => Cow::Borrowed(&*self.service.server_name),
         };
         Ok(Identity { name, tls })
     }
@@ -441,9 +446,7 @@ impl Forward<'_> {
                 Attempt::Ended(self.stop(exchange, &progress, refusal))
             }
             Raced::VerdictTurned => {
-                let mut refusal = Refusal::kong(401, "TLS certificate failed verification");
-                refusal.reason = VERDICT_TURNED.into();
-                Attempt::Ended(self.stop(exchange, &progress, refusal))
+                Attempt::Ended(self.stop(exchange, &progress, verdict_turned()))
             }
             Raced::Interrupted(Interrupt::ClientLeft) => {
                 Attempt::Ended(self.cut(exchange, CLIENT_LEFT))
@@ -507,6 +510,12 @@ enum Attempt {
 const VERDICT_TURNED: &str = "the client's certificate is no longer admitted";
 const CLIENT_LEFT: &str = "the client closed the connection while its request was served";
 const DEADLINE_PASSED: &str = "the gateway stops: the drain's deadline has passed";
+
+fn verdict_turned() -> Refusal {
+    let mut refusal = Refusal::kong(401, "TLS certificate failed verification");
+    refusal.reason = VERDICT_TURNED.into();
+    refusal
+}
 
 pub(super) fn describe(error: WriteError) -> (u16, Arc<str>) {
     match error {

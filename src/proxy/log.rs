@@ -139,9 +139,13 @@ pub fn exchange(
                 Level::Warn
             },
             format_args!(
-                "{status} to {client}: {reason}, request_id: {id}",
+                "{status} to {client}: {reason}{asked}, request_id: {id}",
                 status = exchange.status,
                 client = exchange.client_ip,
+                asked = Asked {
+                    service,
+                    address: exchange.upstream_address,
+                },
                 id = exchange.id(),
             ),
         );
@@ -224,6 +228,26 @@ pub fn exchange(
     core.log
         .borrow_mut()
         .line(Sink::Access, |out| record.write_json(out));
+}
+
+/// Who the request was for, as far as that is known: `, service: NAME, upstream: ADDRESS`; the service's id if it has no
+/// name, its host and port until an address was tried.
+struct Asked<'a> {
+    service: Option<&'a Service>,
+    address: Option<SocketAddr>,
+}
+
+impl std::fmt::Display for Asked<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Some(service) = self.service else {
+            return Ok(());
+        };
+        write!(f, ", service: {}, upstream: ", service.label)?;
+        match self.address {
+            Some(address) => write!(f, "{address}"),
+            None => write!(f, "{}:{}", service.host_text, service.port),
+        }
+    }
 }
 
 fn named_consumer(consumer: &Consumer) -> Named<'_> {

@@ -90,20 +90,32 @@ impl Forward<'_> {
         if !admit::may_turn(self.route) {
             return std::future::pending().await;
         }
+        // Looked at twice within the grace period, so that it is kept.
+        let step = (self.core.options().client_verdict_grace / 2).max(Duration::from_millis(10));
+        loop {
+            ring::sleep_until(Instant::now() + step).await;
+            if !self.still_admitted(exchange) {
+                return;
+            }
+        }
+    }
+
+    /// Whether nothing has taken the permit back while a connection was waited for: a name to resolve, an upstream that is
+    /// slow to answer. Costs two comparisons unless the configuration has changed or a certificate has expired meanwhile.
+    pub(super) fn may_send(&self, exchange: &RefCell<Exchange>) -> bool {
+        !admit::may_turn(self.route)
+            || self.permit.is_fresh(self.core)
+            || self.still_admitted(exchange)
+    }
+
+    fn still_admitted(&self, exchange: &RefCell<Exchange>) -> bool {
         let id = exchange.borrow().id;
         let asked = Asked {
             head: self.head,
             raw: self.raw,
             request_id: std::str::from_utf8(&id).unwrap_or_default(),
         };
-        // Looked at twice within the grace period, so that it is kept.
-        let step = (self.core.options().client_verdict_grace / 2).max(Duration::from_millis(10));
-        loop {
-            ring::sleep_until(Instant::now() + step).await;
-            if !admit::still_admitted(self.core, self.client, self.route.id, &asked) {
-                return;
-            }
-        }
+        admit::still_admitted(self.core, self.client, self.route, &asked)
     }
 
     /// Ends an exchange that is under way: with an answer while nothing of a response has been written, else by a cut.

@@ -44,7 +44,7 @@ fn compile(service: &str, number: u64) -> Arc<Snapshot> {
         tls_certificate_verify: true,
         verify_depth: 1,
         fallback_verify_depth: 1,
-        path_handling_v1: false,
+        traditional: false,
         proxy_trust: None,
         fallback_trust: None,
     };

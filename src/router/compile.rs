@@ -93,7 +93,7 @@ const PREFIX_SIZE_MAX: u32 = (1 << 19) - 1;
 
 pub(super) fn compile(specs: &[RouteSpec]) -> Result<Compiled, Vec<BuildError>> {
     let mut errors = Vec::new();
-    let mut ranked: Vec<(Priority, Uuid, Entry)> = Vec::with_capacity(specs.len());
+    let mut ranked: Vec<(Priority, Seniority, Entry)> = Vec::with_capacity(specs.len());
     let mut routes = Vec::with_capacity(specs.len());
     let mut names = Vec::with_capacity(specs.len());
     for (index, spec) in (0u32..).zip(specs) {
@@ -119,7 +119,7 @@ pub(super) fn compile(specs: &[RouteSpec]) -> Result<Compiled, Vec<BuildError>> 
         for paths in paths {
             ranked.push((
                 with_paths(base, &paths, spec.regex_priority),
-                spec.id,
+                seniority(spec),
                 Entry {
                     route: index,
                     paths,
@@ -151,13 +151,20 @@ pub(super) fn compile(specs: &[RouteSpec]) -> Result<Compiled, Vec<BuildError>> 
         return Err(errors);
     }
     // Stable: of two routes with one id (which no store holds) the first stays first.
-    ranked.sort_by_key(|(priority, id, _)| Reverse((*priority, *id)));
+    ranked.sort_by_key(|(priority, seniority, _)| Reverse((*priority, *seniority)));
     let entries = ranked.into_iter().map(|(_, _, entry)| entry).collect();
     Ok(Compiled {
         entries,
         routes,
         names,
     })
+}
+
+/// What decides between equal priorities; the greater wins.
+type Seniority = (Option<Reverse<i64>>, Uuid);
+
+fn seniority(spec: &RouteSpec) -> Seniority {
+    (spec.created_at.map(Reverse), spec.id)
 }
 
 fn priority(spec: &RouteSpec, hosts: &[HostPattern]) -> Priority {

@@ -40,6 +40,9 @@ pub struct RouteSpec {
     pub headers: Vec<(String, Vec<String>)>,
     pub snis: Vec<String>,
     pub regex_priority: i64,
+    /// Of routes of equal rank the one with the smaller number wins, then one with a number before one without, then the
+    /// larger id. Unix seconds in the `traditional` flavour, `None` for all in the others (KONG.md §3.2).
+    pub created_at: Option<i64>,
 }
 
 /// What the router looks at in one request.

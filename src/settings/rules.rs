@@ -249,7 +249,7 @@ fn accepted_with_a_warning(
         (
             "router_flavor",
             settings.router_flavor == RouterFlavor::Traditional,
-            "`traditional` honours path_handling v1; routes of equal rank are told apart as in traditional_compatible",
+            "`traditional` honours path_handling v1 and prefers the older of two routes of equal rank; all else is as in traditional_compatible",
         ),
         (
             "tls_certificate_verify",

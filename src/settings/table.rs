@@ -118,7 +118,8 @@ directives! {
     "declarative_config_string" => declarative_config_string: Option<String> = "", |v| optional(v, |v| Ok(v.to_owned())), Kong, Reload;
     /// Plugins that may be configured.
     "plugins" => plugins: Vec<String> = "bundled", plugins, Kong, Reload;
-    /// How paths are joined: `traditional` honours a route's `path_handling = v1`. Routes are ranked alike in both.
+    /// How paths are joined and ties broken: `traditional` honours a route's `path_handling = v1`, and of routes of equal
+    /// rank the older one wins there, else the one with the larger id.
     "router_flavor" => router_flavor: RouterFlavor = "traditional_compatible", router_flavor, Kong, Reload;
 
     // ── listeners ──

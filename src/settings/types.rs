@@ -465,7 +465,7 @@ pub fn database(value: &str) -> Parsed<Database> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RouterFlavor {
     TraditionalCompatible,
-    /// Routed as `traditional_compatible`.
+    /// As `traditional_compatible`, but `path_handling` counts, and of routes of equal rank the older one wins.
     Traditional,
 }
 

@@ -36,8 +36,9 @@ pub struct Globals<B: Builder> {
     pub proxy_trust: Option<Arc<B::Roots>>,
     /// `lua_ssl_trusted_certificate` or the system's bundle: used only where `proxy_trust` is not set.
     pub fallback_trust: Option<Arc<B::Roots>>,
-    /// `router_flavor = traditional`: a route's `path_handling` counts. Otherwise v1 acts as v0 (KONG.md §1.6).
-    pub path_handling_v1: bool,
+    /// `router_flavor = traditional`: a route's `path_handling` counts, and of routes of equal rank the older one wins.
+    /// Otherwise v1 acts as v0 (KONG.md §1.6), and the larger id wins (§3.2).
+    pub traditional: bool,
 }
 
 impl<B: Builder> Globals<B> {
@@ -86,7 +87,7 @@ pub fn compile_with<B: Builder>(
         &enabled,
         &disabled,
         &scopes,
-        globals.path_handling_v1,
+        globals.traditional,
         &mut log,
     );
     let router = builder.router(specs).unwrap_or_else(|errors| {
@@ -135,6 +136,10 @@ pub fn compile_with<B: Builder>(
             routes,
             server,
             consumers,
+            authorities: config
+                .table(Kind::CaCertificates)
+                .map(|(id, _)| *id)
+                .collect(),
             reuse: Arc::new(reuse),
         },
         log.warnings,
@@ -146,7 +151,7 @@ struct Routes {
     routes: Vec<Arc<Route>>,
     specs: Vec<RouteSpec>,
     asked: Asked,
-    path_handling_v1: bool,
+    traditional: bool,
 }
 
 impl Routes {
@@ -155,14 +160,14 @@ impl Routes {
         enabled: &HashMap<Uuid, Arc<Service>>,
         disabled: &HashSet<Uuid>,
         scopes: &Scopes,
-        path_handling_v1: bool,
+        traditional: bool,
         log: &mut Log,
     ) -> Routes {
         let mut all = Routes {
             routes: Vec::new(),
             specs: Vec::new(),
             asked: Asked::default(),
-            path_handling_v1,
+            traditional,
         };
         if let Some(global) = scopes
             .mtls_auth
@@ -238,7 +243,7 @@ impl Routes {
             strip_path: row.strip_path,
             preserve_host: row.preserve_host,
             path_handling: match row.path_handling.as_deref() {
-                Some("v1") if self.path_handling_v1 => Handling::V1,
+                Some("v1") if self.traditional => Handling::V1,
                 _ => Handling::V0,
             },
             service,
@@ -254,6 +259,7 @@ impl Routes {
             headers: row.headers.unwrap_or_default().into_iter().collect(),
             snis,
             regex_priority: row.regex_priority,
+            created_at: self.traditional.then_some(row.created_at).flatten(),
         });
     }
 }

@@ -27,7 +27,7 @@ use crate::router::{Router, path::Handling};
 use crate::tls::server::ServerPolicy;
 use crate::tls::upstream::UpstreamTls;
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -40,6 +40,8 @@ pub struct Snapshot {
     pub routes: Vec<Arc<Route>>,
     pub server: Arc<ServerPolicy>,
     pub consumers: Arc<Consumers>,
+    /// Ids of all `ca_certificates`, in use or not.
+    pub authorities: HashSet<Uuid>,
     /// What the next compilation takes over when the content is still the same (`compile::Reuse`). Nothing for the data
     /// plane: it holds configuration text, private keys among it.
     pub reuse: Arc<dyn Any + Send + Sync>,

@@ -292,6 +292,11 @@ impl Scrape {
             "Requests a core answered",
             each().map(|(core, name)| (vec![("core", name)], core.requests)),
         )?;
+        out.counters(
+            "sallyport_client_chain_signatures",
+            "Signatures verified while clients' chains were judged, by core",
+            each().map(|(core, name)| (vec![("core", name)], core.chain_signatures)),
+        )?;
         out.gauges(
             "sallyport_snapshot_number",
             "The configuration snapshot a core serves",

@@ -27,6 +27,7 @@ pub struct CoreMetrics {
     pub(super) client_certificates: [u64; 3],
     pub(super) client_verdicts: Table<&'static str>,
     pub(super) verdict_lookups: HitMiss,
+    pub(super) chain_signatures: u64,
     pub(super) upstream_handshakes: Table<(bool, &'static str)>,
     pub(super) pool: [u64; 3],
     pub(super) shed: Table<&'static str>,
@@ -177,6 +178,7 @@ impl CoreMetrics {
             client_certificates: [0; 3],
             client_verdicts: Table::default(),
             verdict_lookups: HitMiss::default(),
+            chain_signatures: 0,
             upstream_handshakes: Table::default(),
             pool: [0; 3],
             shed: Table::default(),
@@ -243,6 +245,11 @@ impl CoreMetrics {
 
     pub fn verdict_lookup(&mut self, hit: bool) {
         self.verdict_lookups.add(hit);
+    }
+
+    /// So many signatures were verified to judge one client's chain.
+    pub fn chain_signatures(&mut self, count: u32) {
+        self.chain_signatures += u64::from(count);
     }
 
     /// A finished handshake towards an upstream.

@@ -97,6 +97,8 @@ fn our_names_stand_beside() {
     b.client_verdict("trusted");
     b.verdict_lookup(true);
     b.verdict_lookup(false);
+    b.chain_signatures(3);
+    b.chain_signatures(2);
     b.pool(Pool::Stale);
     b.upstream_handshake(true);
     b.upstream_handshake_failed("name");
@@ -123,6 +125,8 @@ fn our_names_stand_beside() {
         r#"sallyport_client_verdicts_total{outcome="trusted"} 1"#,
         r#"sallyport_client_verdict_cache_total{result="hit"} 1"#,
         r#"sallyport_client_verdict_cache_total{result="miss"} 1"#,
+        r#"sallyport_client_chain_signatures_total{core="0"} 0"#,
+        r#"sallyport_client_chain_signatures_total{core="3"} 5"#,
         r#"sallyport_upstream_pool_total{result="stale"} 1"#,
         r#"sallyport_upstream_handshakes_total{resumed="true"} 1"#,
         r#"sallyport_upstream_handshakes_total{resumed="false"} 0"#,

@@ -5,6 +5,7 @@
 
 mod support;
 
+mod attacks;
 mod command_line;
 mod declarative;
 mod http_bodies;

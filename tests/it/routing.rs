@@ -230,6 +230,40 @@ fn the_most_specific_route_answers() {
     }
 }
 
+/// §3.2, "Exact tie": the larger id, in the flavour `traditional` the older route.
+#[test]
+fn a_tie_goes_to_the_larger_id_or_by_flavour_to_the_older_route() {
+    let upstream = Upstream::echo();
+    let route = |number: u32, created_at: u32| {
+        let id = crate::support::entities::id(number);
+        json!({"id": id, "created_at": created_at, "hosts": ["tie.test"], "paths": ["/"]})
+    };
+    let mut gateway = gateway_of(
+        &upstream,
+        &[
+            ("younger", route(1, 300)),
+            ("oldest", route(2, 100)),
+            ("largest", route(3, 200)),
+            // Old, and of lower rank.
+            ("lower", json!({"hosts": ["tie.test"], "created_at": 1})),
+        ],
+    )
+    .start();
+    for (flavour, expected) in [
+        ("traditional_compatible", "largest"),
+        ("traditional", "oldest"),
+        ("traditional_compatible", "largest"),
+    ] {
+        gateway.set("router_flavor", flavour);
+        gateway.reload_as_is();
+        assert_eq!(
+            answered(&gateway, By::Plain, "GET /x", "Host: tie.test\r\n"),
+            expected,
+            "{flavour}"
+        );
+    }
+}
+
 #[test]
 fn a_host_with_a_port_answers_on_that_port_alone() {
     let upstream = Upstream::echo();

@@ -296,6 +296,73 @@ fn of_ten_cas_of_one_name_two_are_looked_at() {
     assert!(judged < 20, "{judged} of 20 requests were judged anew");
 }
 
+/// DESIGN.md "Chains": unbounded, ten certificates of one name cost thousands of signatures.
+#[test]
+fn ten_cas_of_one_name_cost_a_bounded_number_of_signatures() {
+    let upstream = Upstream::echo();
+    let (root, hub) = (Ca::root("Mesh"), Ca::root("Hub"));
+    let gateway = Setup::new(trusting(&upstream, &[&root, &hub], false)).start();
+    let stranger = Ca::root("Mesh");
+    let times = |make: &dyn Fn(usize) -> Ca| -> Vec<Ca> { (0..10).map(make).collect() };
+    let self_issued = times(&|_| Ca::root("Mesh"));
+    let self_named = times(&|_| root.intermediate("Mesh"));
+    let of_one_name = times(&|_| hub.intermediate("Mesh"));
+    let crossed = times(&|n| match n % 2 {
+        0 => hub.intermediate("Mesh"),
+        _ => root.intermediate("Hub"),
+    });
+    let strangers = times(&|_| Ca::root("Nobody").intermediate("Mesh"));
+    let middle = hub.intermediate("Middle");
+    let victim = || stranger.client("victim").leaf_alone();
+    let sent = |cas: &[Ca]| victim().with(&cas.iter().collect::<Vec<_>>());
+    const MOST: u64 = sallyport::limits::PATH_SIGNATURES_MAX as u64;
+    // (what is sent, status, signatures at least and at most)
+    let rows: [(&str, Pair, u16, u64, u64); 8] = [
+        ("a good leaf", root.client("good"), 200, 1, 1),
+        ("a good leaf and its CA", middle.client("good"), 200, 2, 2),
+        // The leaf's issuer is named as a listed root: its one signature is tried under that root's key.
+        ("a leaf of another's", victim(), 401, 1, 1),
+        ("ten self-signed", sent(&self_issued), 401, 1, 1),
+        ("ten named as their issuer", sent(&self_named), 401, 1, 1),
+        // Two of the name are looked at: two links each, and the root itself.
+        ("ten of one name", sent(&of_one_name), 401, 1, 5),
+        ("ten that name each other", sent(&crossed), 401, 1, MOST),
+        ("ten of strangers", sent(&strangers), 401, 1, 5),
+    ];
+    for (row, pair, status, least, most) in rows {
+        let mut client = TlsClient::presenting(&pair).connect(gateway.https(), "a.test");
+        let signatures = "sallyport_client_chain_signatures_total";
+        let judged = "sallyport_client_verdict_cache_total{result=\"miss\"}";
+        let before = gateway.metrics();
+        assert_eq!(client.get("a.test", "/").status, status, "{row}");
+        let after = gateway.metrics();
+        assert_eq!(after.sum(judged) - before.sum(judged), 1, "{row}");
+        let count = after.sum(signatures) - before.sum(signatures);
+        assert!(
+            (least..=most).contains(&count),
+            "{row}: {count} signatures, expected {least} to {most}"
+        );
+    }
+    // What has been judged good costs no signature again, on no connection.
+    let good = root.client("again");
+    let client = TlsClient::presenting(&good);
+    client
+        .get(gateway.https(), "a.test", "/")
+        .assert_status(200);
+    let before = gateway
+        .metrics()
+        .sum("sallyport_client_chain_signatures_total");
+    for _ in 0..10 {
+        client
+            .get(gateway.https(), "a.test", "/")
+            .assert_status(200);
+    }
+    let after = gateway
+        .metrics()
+        .sum("sallyport_client_chain_signatures_total");
+    assert_eq!(after, before);
+}
+
 #[test]
 fn a_chain_the_handshake_cannot_carry_ends_in_an_alert() {
     let upstream = Upstream::echo();

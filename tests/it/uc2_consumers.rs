@@ -259,6 +259,40 @@ fn spoofed_identity_fields_never_reach_the_upstream() {
     }
 }
 
+/// An upstream that merges trailers into its headers must not find an identity there.
+#[test]
+fn spoofed_identity_trailers_never_reach_the_upstream() {
+    let ca = Ca::root("ca");
+    let upstream = Upstream::echo();
+    let gateway = guarded(
+        &upstream,
+        &[mtls_auth(&[1], json!({}))],
+        json!({"ca_certificates": [ca_certificate(1, &ca)], "consumers": [{"username": "alice"}]}),
+    );
+    let mut client = present(&gateway, &ca.client("alice"));
+    for name in IDENTITY {
+        for spelled in [
+            name.to_owned(),
+            name.to_ascii_lowercase(),
+            name.replace('-', "_"),
+        ] {
+            client.send(format!(
+                "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\nTrailer: {spelled}\r\n\r\n\
+                 1\r\na\r\n0\r\n{spelled}: spoof\r\nX-Sum: 1\r\n\r\n"
+            ));
+            client.response().assert_status(200);
+            let seen = upstream.last();
+            assert_eq!(
+                seen.trailers.0,
+                [("X-Sum".to_owned(), "1".to_owned())],
+                "{spelled}"
+            );
+            let head = String::from_utf8_lossy(&seen.head).into_owned();
+            assert!(!head.contains("spoof"), "{head}");
+        }
+    }
+}
+
 #[test]
 fn anonymous_stands_in_for_every_failure() {
     let ca = Ca::root("ca");

@@ -57,7 +57,14 @@ fn check(gateway: impl Fn(Value) -> Gateway, cas: Value, cases: Vec<Case>) {
             assert_eq!(response.status, 502, "{}", case.row);
             response.assert_error(502, BODY);
             upstream.assert_untouched();
-            gateway.error_line(&[&format!("service s{number} "), "upstream"]);
+            // The cause of the try, and the answer it came to.
+            let cause = "upstream SSL certificate ";
+            gateway.error_line(&[&format!("service s{number} "), cause]);
+            let upstream = format!(
+                "service: s{number}, upstream: 127.0.0.1:{}",
+                upstream.port()
+            );
+            gateway.error_line(&["502 to 127.0.0.1: ", cause, &upstream]);
         }
     }
 }
@@ -393,13 +400,50 @@ fn an_upstream_that_speaks_no_tls_is_502_and_a_mute_one_504() {
             "connect_timeout": 500, "routes": [{"name": name, "paths": [format!("/{name}")]}],
         })
     };
+    let nameless = json!({
+        "id": id(7), "url": "https://upstream.invalid:8443", "retries": 0, "routes": [{"name": "nameless", "paths": ["/nameless"]}],
+    });
     let gateway = Setup::new(json!({
-        "services": [to("plain", plain.port()), to("mute", mute.port())],
+        "services": [to("plain", plain.port()), to("mute", mute.port()), nameless],
     }))
     .start();
     assert_eq!(gateway.get("a", "/plain").status, 502);
     gateway.error_line(&["service plain "]);
     assert_eq!(gateway.get("a", "/mute").status, 504);
     gateway.error_line(&["service mute "]);
+    gateway.error_line(&["504 to ", "service: mute, upstream: 127.0.0.1:"]);
     assert!(mute.requests().is_empty());
+    // Without a name the service is told by its id; without an address the upstream by its host.
+    assert_eq!(gateway.get("a", "/nameless").status, 503);
+    let words = format!("service: {}, upstream: upstream.invalid:8443,", id(7));
+    gateway.error_line(&["503 to ", &words]);
+}
+
+/// KONG.md §3.4: only what the client sent can be preserved.
+#[test]
+fn without_a_host_to_preserve_the_upstream_is_verified_by_the_services_name() {
+    let ca = Ca::root("ca");
+    let right = Upstream::tls(&ca.sign(Leaf::new("x").ip("127.0.0.1")), None);
+    let wrong = Upstream::tls(&ca.sign(Leaf::new("x").ip("127.0.0.2")), None);
+    let to = |name: &str, upstream: &Upstream| {
+        service_with(
+            name,
+            upstream,
+            json!({"paths": [format!("/{name}")], "preserve_host": true}),
+            json!({"tls_verify": true, "ca_certificates": [id(1)], "retries": 0}),
+        )
+    };
+    let gateway = Setup::new(json!({
+        "services": [to("right", &right), to("wrong", &wrong)],
+        "ca_certificates": [ca_certificate(1, &ca)],
+    }))
+    .start();
+    for (name, status) in [("right", 200), ("wrong", 502)] {
+        let mut client = crate::support::Client::plain(gateway.http());
+        client.send(format!("GET /{name} HTTP/1.0\r\n\r\n"));
+        assert_eq!(client.response().status, status, "{name}");
+    }
+    let host = format!("127.0.0.1:{}", right.port());
+    assert_eq!(right.last().field("Host"), Some(&*host));
+    wrong.assert_untouched();
 }

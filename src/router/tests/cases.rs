@@ -98,6 +98,49 @@ fn kong_cases() {
     }
 }
 
+/// KONG.md §3.2, "Exact tie". Handles are the places in the list; ids grow with them.
+#[test]
+fn of_equal_routes_the_older_wins_where_age_counts_else_the_larger_id() {
+    let rows: [(&str, &[Option<i64>], u32); 7] = [
+        ("no age: larger id", &[None, None, None], 2),
+        ("older is first", &[Some(1), Some(2), Some(3)], 0),
+        ("older is last", &[Some(3), Some(2), Some(1)], 2),
+        ("older is between", &[Some(2), Some(1), Some(3)], 1),
+        ("same age: larger id", &[Some(5), Some(5), Some(9)], 1),
+        ("before 1970", &[Some(0), Some(-1)], 1),
+        ("an age before none", &[Some(9), None], 0),
+    ];
+    for (rule, ages, want) in rows {
+        let specs = (0u32..).zip(ages).map(|(handle, age)| RouteSpec {
+            created_at: *age,
+            ..route(handle, "hosts=a.test paths=/a")
+        });
+        let router = Router::build(specs.collect()).expect("compiles");
+        let path = Request {
+            path: "/a",
+            ..REQUEST
+        };
+        let found = find(&router, &path, &mut Scratch::default()).expect("a route");
+        assert_eq!(found.handle, want, "{rule}");
+    }
+    // Age parts equals only.
+    let old = RouteSpec {
+        created_at: Some(1),
+        ..route(0, "paths=/")
+    };
+    let young = RouteSpec {
+        created_at: Some(2),
+        ..route(1, "paths=/a")
+    };
+    let router = Router::build(vec![old, young]).expect("compiles");
+    let path = Request {
+        path: "/a",
+        ..REQUEST
+    };
+    let found = find(&router, &path, &mut Scratch::default()).expect("a route");
+    assert_eq!(found.handle, 1, "rank before age");
+}
+
 #[test]
 fn routes_that_do_not_compile_are_named_with_their_field() {
     let table: &[(&str, &str, &str)] = &[

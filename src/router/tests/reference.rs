@@ -148,6 +148,7 @@ fn random_route(random: &mut Random, handle: u32, density: usize) -> RouteSpec {
         headers,
         snis: some(random, SNIS, 2),
         regex_priority: random.below(3) as i64,
+        created_at: (id.as_u128() >> 64 & 1 == 1).then_some((id.as_u128() >> 65 & 1) as i64),
     };
     if [&spec.methods, &spec.hosts, &spec.paths, &spec.snis]
         .iter()
@@ -167,17 +168,18 @@ struct Reference {
 
 impl Reference {
     fn find(&mut self, specs: &[RouteSpec], request: &Request) -> Option<Match> {
-        let mut best: Option<(u64, Uuid, Match)> = None;
+        let mut best: Option<((u64, i64, Uuid), Match)> = None;
         for spec in specs {
             if !self.without_paths(spec, request) {
                 continue;
             }
             for (path_bits, path_matched) in self.paths(spec, request.path) {
-                let number = number(spec) | path_bits;
-                if best.is_none_or(|(best, id, _)| (number, spec.id) > (best, id)) {
+                // Ties: the older, then the larger id.
+                let youth = spec.created_at.map_or(i64::MIN, |at| -at);
+                let rank = (number(spec) | path_bits, youth, spec.id);
+                if best.is_none_or(|(best, _)| rank > best) {
                     best = Some((
-                        number,
-                        spec.id,
+                        rank,
                         Match {
                             handle: spec.handle,
                             path_matched,
@@ -186,7 +188,7 @@ impl Reference {
                 }
             }
         }
-        best.map(|(_, _, found)| found)
+        best.map(|(_, found)| found)
     }
 
     /// The path bits of every virtual route that matches, and the bytes it matched.

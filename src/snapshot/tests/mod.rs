@@ -89,7 +89,7 @@ fn globals() -> Globals<Recorder> {
         fallback_verify_depth: 1,
         proxy_trust: None,
         fallback_trust: Some(Arc::new(vec!["system".into()])),
-        path_handling_v1: false,
+        traditional: false,
     }
 }
 

@@ -82,21 +82,21 @@ fn path_handling_counts_in_the_traditional_flavour_only() {
         (true, json!("v1"), Handling::V1),
         (true, json!(null), Handling::V0),
     ];
-    for (path_handling_v1, path_handling, expected) in rows {
+    for (traditional, path_handling, expected) in rows {
         let tables = Tables::default().with(
             Kind::Routes,
             1,
             json!({"paths": ["/"], "path_handling": path_handling}),
         );
         let globals = Globals {
-            path_handling_v1,
+            traditional,
             ..globals()
         };
         let compiled = compile_with(&Recorder::default(), &tables.0, &globals, None, 1);
         let snapshot = compiled.expect("sound").0;
         assert_eq!(
             snapshot.routes[0].path_handling, expected,
-            "{path_handling_v1} {path_handling}"
+            "{traditional} {path_handling}"
         );
     }
 }

@@ -93,7 +93,7 @@ fn a_client_is_admitted_by_its_real_chain() {
         proxy_trust: None,
         fallback_trust: None,
         fallback_verify_depth: 1,
-        path_handling_v1: false,
+        traditional: false,
     };
     let (snapshot, warnings) = tls_glue::compile(&tls, &tables.0, &globals, None, 1).unwrap();
     assert_eq!(warnings, []);

@@ -318,3 +318,14 @@ const _: () = assert!(STORE_HISTORY_MAX <= STORE_WATCH_QUEUE_MAX);
 /// Orders that wait for the publishing thread. Commits beyond it wait in the store's own queue, which ends in one whole
 /// compilation; a reload that finds it full is refused.
 pub const PUBLISH_ORDERS_MAX: usize = 1024;
+/// Batches that wait for the store's thread: the Admin API serves 1,000 requests at once.
+pub const STORE_QUEUE_MAX: usize = 1024;
+/// Batches that share one transaction and one sync.
+pub const STORE_GROUP_MAX: usize = STORE_QUEUE_MAX;
+const _: () = assert!(STORE_GROUP_MAX <= STORE_WATCH_QUEUE_MAX);
+/// What redb keeps of the file in memory (bytes): reads come from the image, so it is for the pages a write touches.
+pub const STORE_CACHE_SIZE: usize = 64 * 1024 * 1024;
+/// Rows that are read from the file before they are parsed, all cores together.
+pub const STORE_LOAD_ROWS: usize = 8192;
+/// How long `close` waits for the disk (milliseconds).
+pub const STORE_CLOSE_MS: u64 = 10_000;

@@ -398,7 +398,7 @@ fn sessions_end_with_their_secret_and_fresh_ones_are_resumed() {
     let request = "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
     for version in ["-tls1_2", "-tls1_3"] {
         let ask = |option: &str| {
-            let arguments = [version, "-servername", "a.test", option, &session];
+            let arguments = [version, "-servername", "a.test", option, session.as_str()];
             let (_, output) = s_client(gateway.https(), &arguments, request);
             output.contains("Reused, TLS")
         };

@@ -20,7 +20,6 @@ pub(crate) use load::parallel;
 pub use fuzz::check_fuzz;
 #[cfg(test)]
 pub(crate) use fuzz::rows_fit;
-pub(crate) use load::parallel;
 pub use place::Failure;
 pub use secrets::Secret;
 

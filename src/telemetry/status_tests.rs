@@ -1,4 +1,5 @@
 use super::*;
+use crate::tls::server::ServerPolicy;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

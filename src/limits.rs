@@ -292,3 +292,29 @@ pub const NAME_WAIT_MS: u64 = RESOLVE_DEADLINE_MS + 2000;
 
 /// Interim (1xx) responses before a final one; each starts the read timeout anew, so an upstream could go on for ever.
 pub const INTERIM_RESPONSES_MAX: usize = 16;
+
+// ── Admin API: the listener ──
+/// Connections of all admin listeners at once; one more is closed.
+pub const ADMIN_CONNECTIONS_MAX: usize = 1_000;
+/// A TLS client's first message must be complete within this (ms).
+pub const ADMIN_HELLO_MS: u64 = 5_000;
+/// A request's head must be complete this long after the answer before it (ms): one time for idling and for a slow head,
+/// since who sends slowly holds no more than who sends nothing.
+pub const ADMIN_IDLE_MS: u64 = 60_000;
+/// A request's content must be complete within this (ms).
+pub const ADMIN_BODY_MS: u64 = 60_000;
+/// A client that takes nothing of an answer for this long is given up (ms): a page of certificates is megabytes.
+pub const ADMIN_SEND_MS: u64 = 30_000;
+/// Bytes of a request's head, and of what is read ahead of a handler.
+pub const ADMIN_HEAD_SIZE_MAX: usize = 64 * 1024;
+/// Bytes of a request's content, when nothing else is configured (Kong's figure).
+pub const ADMIN_BODY_SIZE_MAX: usize = 10 * 1024 * 1024;
+/// Bytes of a refused request that are still read, so that its answer arrives.
+pub const ADMIN_DRAIN_SIZE_MAX: usize = 2 * ADMIN_BODY_SIZE_MAX;
+/// Content up to this size is parsed on the control thread (bytes): about 0.1 ms.
+pub const ADMIN_INLINE_SIZE_MAX: usize = 16 * 1024;
+/// Operations that compute at once; they share the control thread's CPU.
+pub const ADMIN_COMPUTING_MAX: usize = 4;
+/// How often a write that conflicts is planned again. Ten clients on one row, each behind all others, need ten.
+pub const ADMIN_PLAN_ATTEMPTS: usize = 16;
+const _: () = assert!(ADMIN_INLINE_SIZE_MAX < ADMIN_BODY_SIZE_MAX);

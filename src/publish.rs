@@ -134,10 +134,7 @@ pub fn broadcast(post: &Post, snapshot: &Arc<Snapshot>, options: &Arc<Options>) 
 }
 
 fn facts(config: &Config, own_certificates: &[CertificateExpiry], number: u64) -> Facts {
-    let empty = config
-        .tables
-        .values()
-        .all(crate::entity::Table::is_empty);
+    let empty = config.tables.values().all(crate::entity::Table::is_empty);
     let hash = if empty {
         "0".repeat(32)
     } else {

@@ -318,3 +318,10 @@ pub const ADMIN_COMPUTING_MAX: usize = 4;
 /// How often a write that conflicts is planned again. Ten clients on one row, each behind all others, need ten.
 pub const ADMIN_PLAN_ATTEMPTS: usize = 16;
 const _: () = assert!(ADMIN_INLINE_SIZE_MAX < ADMIN_BODY_SIZE_MAX);
+// ── store ──
+
+/// Commits kept for who watches from an image read a moment ago.
+pub const STORE_HISTORY_MAX: usize = 256;
+/// Commits that wait for one watcher; with one more it takes the whole image instead.
+pub const STORE_WATCH_QUEUE_MAX: usize = 1024;
+const _: () = assert!(STORE_HISTORY_MAX <= STORE_WATCH_QUEUE_MAX);

@@ -85,7 +85,12 @@ impl Config {
     }
 
     pub fn put(&mut self, kind: Kind, id: Uuid, entity: Arc<Entity>) {
-        self.tables.entry(kind).or_default().insert(id, entity);
+        self.replace(kind, id, entity);
+    }
+
+    /// As `put`; gives back the row that was there.
+    pub fn replace(&mut self, kind: Kind, id: Uuid, entity: Arc<Entity>) -> Option<Arc<Entity>> {
+        self.tables.entry(kind).or_default().insert(id, entity)
     }
 
     pub fn remove(&mut self, kind: Kind, id: Uuid) -> Option<Arc<Entity>> {

@@ -1,15 +1,24 @@
 //! Where entities live, behind one interface: read a consistent image, write a batch that is compared with the state it
 //! commits on, watch from a revision.
 //!
+//! - `relations`: what holds between rows, as data.
 //! - `image`: one consistent state, with the indexes that rules between entities need.
 //! - `plan`: what one request wants to change, and everything it looked at; becomes a `Batch`.
+//! - `hub`: the newest image, and those who wait for the next.
+//! - `fixed`: the rows of a declarative file; it cannot be written to.
 //!
 //! Whatever the store is (a file in the prefix, a declarative file that cannot be written, etcd later), the Admin API
 //! sees only this.
 
+pub mod fixed;
+mod hub;
 pub mod image;
 pub mod plan;
+pub mod relations;
+#[cfg(test)]
+mod tests;
 
+pub use fixed::Fixed;
 pub use image::Image;
 pub use plan::{Plan, Violation};
 
@@ -30,12 +39,14 @@ pub enum Key {
     /// Who has this value of a unique field or tuple.
     Unique {
         kind: Kind,
-        /// The field, or the fields of the tuple joined by `,`.
-        index: &'static str,
+        /// One field, or those of a tuple.
+        fields: &'static [&'static str],
+        /// As it is compared (`relations::Index::value`).
         value: Box<str>,
     },
-    /// Which rows refer to this one.
-    Referrers(Kind, Uuid),
+    /// Which rows of the kind `from` refer to this one. By kind, so that a route and a plugin that are created below one
+    /// service do not get into each other's way.
+    Referrers { to: Kind, id: Uuid, from: Kind },
 }
 
 /// Writes that are applied all or not at all.

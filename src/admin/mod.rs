@@ -1,1 +1,4 @@
 //! Kong's Admin API (KONG.md §2, KONG-CLIENTS.md): entities over HTTP, on the control thread.
+//!
+//! Pure, values in and values out: `errors`.
+pub mod errors;

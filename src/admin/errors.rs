@@ -443,8 +443,7 @@ mod tests {
     #[test]
     fn each_code_has_its_status_and_its_text() {
         let (a, b) = (A.to_string(), B.to_string());
-        let unresolved =
-            "the foreign key cannot be resolved with '{name=\"x\"}' for an existing 'services' entity";
+        let unresolved = "the foreign key cannot be resolved with '{name=\"x\"}' for an existing 'services' entity";
         let fields = [
             ("host", Node::from("required field missing")),
             ("path", Node::from("should start with: /")),
@@ -562,7 +561,11 @@ mod tests {
             ),
             (
                 "2.5 code 2 beside an unresolved name",
-                errors(&[("service", at("name", unresolved)), fields[0].clone()], true).into(),
+                errors(
+                    &[("service", at("name", unresolved)), fields[0].clone()],
+                    true,
+                )
+                .into(),
                 400,
                 json!({"code": 2, "name": "schema violation", "message": format!("2 schema violations (host: required field missing; service.name: {unresolved})"), "fields": {"host": "required field missing", "service": {"name": unresolved}}}),
             ),
@@ -618,7 +621,11 @@ mod tests {
             ("2.5", json!({"name": "x"}), r#"{name="x"}"#),
             ("2.5", json!({"b": 1, "a": null}), "{a=null,b=1}"),
             ("2.5", json!({"name": "a\"b\\"}), r#"{name="a\"b\\"}"#),
-            ("2.5", json!(["a", {"@entity": ["t"]}]), r#"{"a",{["@entity"]={"t"}}}"#),
+            (
+                "2.5",
+                json!(["a", {"@entity": ["t"]}]),
+                r#"{"a",{["@entity"]={"t"}}}"#,
+            ),
         ] {
             assert_eq!(table(&value), text, "{section}");
         }

@@ -325,3 +325,14 @@ pub const STORE_HISTORY_MAX: usize = 256;
 /// Commits that wait for one watcher; with one more it takes the whole image instead.
 pub const STORE_WATCH_QUEUE_MAX: usize = 1024;
 const _: () = assert!(STORE_HISTORY_MAX <= STORE_WATCH_QUEUE_MAX);
+// ── Admin API ──
+/// Rows of a page (Kong's figures): when a request names no number, and at most.
+pub const PAGE_SIZE_DEFAULT: usize = 100;
+pub const PAGE_SIZE_MAX: usize = 1000;
+/// Tags of one filter (Kong's figure).
+pub const TAGS_IN_FILTER_MAX: usize = 5;
+/// Fields of a form, parts of a multipart body, members of a JSON object (Kong's figure).
+pub const ADMIN_ARGUMENTS_MAX: usize = 1000;
+/// Steps of one form key (`config.a[b]` has three): trees of forms are walked by recursion, and Kong's deepest field
+/// (`healthchecks.active.unhealthy.http_statuses[1]`) has five.
+pub const ADMIN_FORM_DEPTH_MAX: usize = 16;

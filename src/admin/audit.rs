@@ -68,7 +68,12 @@ mod tests {
         let id = Uuid::from_u128(7);
         let by_id = Address::Id(id);
         let by_key = Address::Key("a\"b\n".to_owned());
-        let about = |id| Some(About { kind: Kind::Services, id });
+        let about = |id| {
+            Some(About {
+                kind: Kind::Services,
+                id,
+            })
+        };
         let start = "1970-01-01T00:00:00.000Z [notice] admin: client=\"127.0.0.1:7\" subject=";
         for (subject, asked, about, end) in [
             (

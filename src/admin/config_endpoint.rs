@@ -48,7 +48,9 @@ pub async fn load(admin: &Arc<Admin>, input: Input, query: &str) -> Outcome {
         return Ok(Reply::empty(StatusCode::NOT_MODIFIED));
     }
     let (own, with_list) = (Arc::clone(admin), flag(query, "flatten_errors"));
-    let loaded = admin.compute(move || parse(&own, &text, with_list)).await??;
+    let loaded = admin
+        .compute(move || parse(&own, &text, with_list))
+        .await??;
     for warning in &loaded.warnings {
         admin.log(Level::Warn, warning);
     }
@@ -64,7 +66,12 @@ pub async fn load(admin: &Arc<Admin>, input: Input, query: &str) -> Outcome {
     drop(last);
     let own = Arc::clone(admin);
     admin
-        .compute(move || Reply::json(StatusCode::CREATED, &entities(&own.node.store.image().config)))
+        .compute(move || {
+            Reply::json(
+                StatusCode::CREATED,
+                &entities(&own.node.store.image().config),
+            )
+        })
         .await
 }
 
@@ -86,7 +93,9 @@ fn text_of(input: Input) -> Result<String, Failure> {
     let text = match (input.text("config").map(str::to_owned), input) {
         (Some(text), _) => text,
         (None, Input::Yaml(text)) => text,
-        (None, Input::Json(document)) if !document.is_empty() => Value::Object(document).to_string(),
+        (None, Input::Json(document)) if !document.is_empty() => {
+            Value::Object(document).to_string()
+        }
         (None, Input::Json(_) | Input::Form(_)) => String::new(),
     };
     match text.trim().is_empty() {

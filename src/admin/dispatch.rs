@@ -125,7 +125,10 @@ pub async fn perform(admin: &Arc<Admin>, call: Call) -> Outcome {
         (Endpoint::Children(children), _) => {
             let parent = Parent::from(&children);
             let kind = children.child;
-            ops::write(admin, move |op| op.insert(kind, input.clone(), Some(&parent))).await
+            ops::write(admin, move |op| {
+                op.insert(kind, input.clone(), Some(&parent))
+            })
+            .await
         }
         (Endpoint::Row(kind, at), method) => row(admin, method, kind, at, None, input).await,
         (Endpoint::Child(children, at), method) => {
@@ -176,7 +179,10 @@ pub async fn perform(admin: &Arc<Admin>, call: Call) -> Outcome {
             op.set_target_health(&upstream, &target, address.as_deref())
         }),
         (Endpoint::Tags, _) => {
-            reading(admin, move |admin| ops::read(admin, |op| op.tags(None, &asked))).await
+            reading(admin, move |admin| {
+                ops::read(admin, |op| op.tags(None, &asked))
+            })
+            .await
         }
         (Endpoint::Tag(tag), _) => {
             reading(admin, move |admin| {
@@ -240,22 +246,13 @@ async fn row(
 async fn linked(admin: &Arc<Admin>, method: Method, link: Link, input: Input) -> Outcome {
     match method {
         Method::Get => ops::read(admin, |op| op.get_linked(&link)),
-        Method::Put => {
-            ops::write(admin, move |op| op.upsert_linked(&link, input.clone())).await
-        }
-        Method::Patch => {
-            ops::write(admin, move |op| op.update_linked(&link, input.clone())).await
-        }
+        Method::Put => ops::write(admin, move |op| op.upsert_linked(&link, input.clone())).await,
+        Method::Patch => ops::write(admin, move |op| op.update_linked(&link, input.clone())).await,
         Method::Post | Method::Delete => Err(Failure::method_not_allowed()),
     }
 }
 
-async fn list(
-    admin: &Arc<Admin>,
-    kind: Kind,
-    parent: Option<Parent>,
-    asked: Asked,
-) -> Outcome {
+async fn list(admin: &Arc<Admin>, kind: Kind, parent: Option<Parent>, asked: Asked) -> Outcome {
     reading(admin, move |admin| {
         ops::read(admin, |op| op.list(kind, parent.as_ref(), &asked))
     })

@@ -73,7 +73,11 @@ fn describe(path: &str, node: &Value, errors: &mut Vec<Value>) {
             if !texts.is_empty() {
                 errors.push(json!({ "type": "field", "field": path, "messages": texts }));
             }
-            for (index, item) in items.iter().enumerate().filter(|(_, item)| !item.is_string()) {
+            for (index, item) in items
+                .iter()
+                .enumerate()
+                .filter(|(_, item)| !item.is_string())
+            {
                 describe(&format!("{path}.{}", index + 1), item, errors);
             }
         }

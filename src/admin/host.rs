@@ -117,7 +117,12 @@ mod tests {
             ("configured", "/", &["admin.internal:8001"], 200),
             ("configured address", "/", &["10.0.0.5:8001"], 200),
             ("DNS rebinding", "/", &["evil.test:8001"], 421),
-            ("a name that ends like ours", "/", &["localhost.evil.test"], 421),
+            (
+                "a name that ends like ours",
+                "/",
+                &["localhost.evil.test"],
+                421,
+            ),
             ("an address that is not loopback", "/", &["192.0.2.1"], 421),
             ("userinfo", "/", &["localhost@evil.test"], 421),
             ("no port after the colon sign", "/", &["localhost:80x"], 421),

@@ -5,14 +5,21 @@
 //! and `config_endpoint` (a whole configuration at once). What it needs of the process comes in as a `Node`.
 
 mod audit;
+pub mod body;
 mod config_endpoint;
+pub mod cors;
 mod dispatch;
+pub mod errors;
 mod flatten;
+pub mod form;
 mod host;
 mod info;
+pub mod lists;
 mod node;
 pub mod ops;
+pub mod paths;
 mod reply;
+pub mod schemas;
 pub mod service;
 #[cfg(test)]
 mod tests;

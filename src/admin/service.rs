@@ -150,7 +150,10 @@ impl Service {
         let started = Instant::now();
         let (head, content) = request.into_parts();
         let endpoint = paths::resolve(head.uri.path());
-        let reply = match self.answer(connection, &head, endpoint.as_ref(), content).await {
+        let reply = match self
+            .answer(connection, &head, endpoint.as_ref(), content)
+            .await
+        {
             Ok(reply) => reply,
             Err(failure) => failure.into(),
         };

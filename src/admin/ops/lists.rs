@@ -28,7 +28,9 @@ impl Operation<'_> {
         let page = self.page(kind, parent, asked)?;
         let rows = page.rows.iter();
         let rows = rows.map(|row| Value::Object(unshared(self.shown(kind, row))));
-        let page = page.query.page(rows.collect(), &asked.path, &page.scope, page.last.as_ref());
+        let page = page
+            .query
+            .page(rows.collect(), &asked.path, &page.scope, page.last.as_ref());
         Ok(Reply::json(StatusCode::OK, &page))
     }
 
@@ -55,7 +57,9 @@ impl Operation<'_> {
             row.insert("health".into(), HEALTH.into());
             Value::Object(row)
         });
-        let mut page = page.query.page(rows.collect(), &asked.path, &page.scope, page.last.as_ref());
+        let mut page =
+            page.query
+                .page(rows.collect(), &asked.path, &page.scope, page.last.as_ref());
         if let Some(page) = page.as_object_mut() {
             page.insert("node_id".into(), node_id.into());
         }
@@ -133,7 +137,10 @@ impl Operation<'_> {
         let row = id.and_then(|id| self.plan.get(Kind::Consumers, id));
         let data: Vec<Arc<Entity>> = row.into_iter().collect();
         let data: Vec<&Entity> = data.iter().map(Arc::as_ref).collect();
-        Ok(Reply::json(StatusCode::OK, &json!({"data": data, "next": null})))
+        Ok(Reply::json(
+            StatusCode::OK,
+            &json!({"data": data, "next": null}),
+        ))
     }
 
     fn page(

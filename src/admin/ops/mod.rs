@@ -95,9 +95,7 @@ impl Operation<'_> {
 
     fn validated<T>(&self, check: impl FnOnce(&Context<'_>) -> T) -> T {
         let image = self.plan.image();
-        let find = |kind: Kind, name: &str| {
-            image.find(kind, schema::of(kind).endpoint_key?, name)
-        };
+        let find = |kind: Kind, name: &str| image.find(kind, schema::of(kind).endpoint_key?, name);
         check(&Context {
             now_ms: self.now_ms,
             find: &find,
@@ -109,7 +107,10 @@ impl Operation<'_> {
     /// `POST /schemas/{entity}/validate`: whether the input would be a row, whatever else is stored.
     pub fn validate(&mut self, kind: Kind, input: Input) -> Outcome {
         self.checked(kind, input.typed_for(kind, None))?;
-        Ok(Reply::message(StatusCode::OK, "schema validation successful"))
+        Ok(Reply::message(
+            StatusCode::OK,
+            "schema validation successful",
+        ))
     }
 
     /// The parent's id.

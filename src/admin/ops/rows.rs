@@ -22,12 +22,7 @@ impl Operation<'_> {
     }
 
     /// POST.
-    pub fn insert(
-        &mut self,
-        kind: Kind,
-        input: Input,
-        parent: Option<&Parent>,
-    ) -> Outcome {
+    pub fn insert(&mut self, kind: Kind, input: Input, parent: Option<&Parent>) -> Outcome {
         let mut input = input.typed_for(kind, None);
         if let Some(owner) = self.owner(parent)? {
             input.insert(owner.field.to_owned(), reference(owner.id));
@@ -57,9 +52,8 @@ impl Operation<'_> {
         let id = match at {
             Address::Id(id) => {
                 let stored = self.plan.get(kind, *id);
-                let elsewhere = |row: &Arc<Entity>, owner: Owner| {
-                    refers_to(row, owner.field) != Some(owner.id)
-                };
+                let elsewhere =
+                    |row: &Arc<Entity>, owner: Owner| refers_to(row, owner.field) != Some(owner.id);
                 if let (Some(row), Some(owner)) = (&stored, owner)
                     && elsewhere(row, owner)
                 {
@@ -185,12 +179,7 @@ impl Operation<'_> {
         Ok(id)
     }
 
-    fn patch(
-        &mut self,
-        kind: Kind,
-        id: Uuid,
-        patch: Map<String, Value>,
-    ) -> Result<(), Failure> {
+    fn patch(&mut self, kind: Kind, id: Uuid, patch: Map<String, Value>) -> Result<(), Failure> {
         let stored = self.plan.get(kind, id).ok_or_else(Failure::not_found)?;
         let mut row = self.patched(kind, &stored, patch)?;
         let names = match kind {

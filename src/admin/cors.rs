@@ -62,6 +62,11 @@ impl Origins {
         );
     }
 
+    /// Whether the request comes from a page of one of these origins.
+    pub fn name(&self, request: &HeaderMap) -> bool {
+        self.named(request).is_some()
+    }
+
     /// The request's `Origin`, if it has one and it is one of these.
     fn named<'a>(&self, request: &'a HeaderMap) -> Option<&'a HeaderValue> {
         let mut given = request.get_all(ORIGIN).iter();
@@ -142,6 +147,8 @@ mod tests {
                 expected.insert(0, "access-control-allow-credentials: true".to_owned());
             }
             assert_eq!(texts(&answer), expected, "{section}: {origin}");
+            let named = origins.name(&request(&[(ORIGIN, origin)]));
+            assert_eq!(named, echoed, "{section}: {origin}");
         }
     }
 

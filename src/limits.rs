@@ -309,6 +309,11 @@ pub const ADMIN_SEND_MS: u64 = 30_000;
 pub const ADMIN_HEAD_SIZE_MAX: usize = 64 * 1024;
 /// Bytes of a request's content, when nothing else is configured (Kong's figure).
 pub const ADMIN_BODY_SIZE_MAX: usize = 10 * 1024 * 1024;
+/// Content up to this size is received without more (bytes): a certificate with its chain and key is below it.
+pub const ADMIN_SMALL_BODY_SIZE_MAX: u64 = 64 * 1024;
+/// Requests with larger content, or of a size not said, at once; more wait. With it all content that is held is bounded:
+/// 1,000 small and 32 large ones are 400 MB.
+pub const ADMIN_LARGE_BODIES_MAX: usize = 32;
 /// Bytes of a refused request that are still read, so that its answer arrives.
 pub const ADMIN_DRAIN_SIZE_MAX: usize = 2 * ADMIN_BODY_SIZE_MAX;
 /// Content up to this size is parsed on the control thread (bytes): about 0.1 ms.

@@ -26,7 +26,7 @@ mod tests;
 
 pub use node::{Declarative, Later, LogLevel, Node};
 
-use crate::limits::{ADMIN_COMPUTING_MAX, ADMIN_CONNECTIONS_MAX};
+use crate::limits::{ADMIN_COMPUTING_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_LARGE_BODIES_MAX};
 use crate::telemetry::access::Level;
 use crate::telemetry::log::Sink;
 use errors::Failure;
@@ -42,6 +42,8 @@ pub const KONG_VERSION: &str = "3.9.1";
 pub struct Admin {
     node: Node,
     connections: Arc<Semaphore>,
+    /// Requests with large content at once.
+    large: Arc<Semaphore>,
     /// Operations that compute at once, each on a thread of its own.
     computing: Semaphore,
     /// Held while a posted configuration is taken.
@@ -53,6 +55,7 @@ impl Admin {
         Arc::new(Admin {
             node,
             connections: Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX)),
+            large: Arc::new(Semaphore::new(ADMIN_LARGE_BODIES_MAX)),
             computing: Semaphore::new(ADMIN_COMPUTING_MAX),
             loading: Mutex::default(),
         })

@@ -13,7 +13,7 @@ use super::reply::Reply;
 use super::{Admin, KONG_VERSION, body, host};
 use crate::limits::{
     ADMIN_BODY_MS, ADMIN_DRAIN_SIZE_MAX, ADMIN_HEAD_SIZE_MAX, ADMIN_HELLO_MS, ADMIN_IDLE_MS,
-    ADMIN_SEND_MS, LINGER_MS,
+    ADMIN_SEND_MS, ADMIN_SMALL_BODY_SIZE_MAX, LINGER_MS,
 };
 use crate::telemetry::acceptor::{self, Accepted, Bounds, Client, Door, ListenerTls};
 use crate::telemetry::access::Level;
@@ -22,7 +22,7 @@ use crate::telemetry::status::access_line;
 use crate::tls::client_auth::{Verdict, VerdictCache};
 use crate::tls::trust::TrustSet;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, EXPECT, HeaderValue, RETRY_AFTER, SERVER};
 use hyper::http::request::Parts;
 use hyper::service::service_fn;
@@ -196,8 +196,8 @@ impl Service {
             method: head.method.as_str().to_owned(),
         };
         let received = self.receive(head, &endpoint, method, content).await;
-        let content = match received {
-            Ok(content) => content,
+        let (content, large) = match received {
+            Ok(received) => received,
             Err(failure) => {
                 let reply = Reply::from(failure);
                 line.log(&self.admin, &endpoint, method, &reply);
@@ -227,7 +227,7 @@ impl Service {
                 Err(error) => admin.panicked(error).into(),
             };
             line.log(&admin, &endpoint, method, &reply);
-            drop(permit);
+            drop((large, permit));
             reply
         });
         match task.await {
@@ -271,22 +271,33 @@ impl Service {
         })
     }
 
+    /// The content, and what it counts against for as long as it is worked on.
     async fn receive(
         &self,
         head: &Parts,
         endpoint: &Endpoint,
         method: Method,
         content: Incoming,
-    ) -> Result<Bytes, Failure> {
+    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Failure> {
         let node = &self.admin.node;
         if let Err(failure) = dispatch::check_writable(node.store.kind(), endpoint, method) {
             drain(head, content).await;
             return Err(failure);
         }
         if !method.has_content() {
-            return Ok(Bytes::new());
+            return Ok((Bytes::new(), None));
         }
-        let received = body::collect(content, node.body_size_max);
+        let upper = content.size_hint().upper();
+        let is_large = upper.is_none_or(|size| size > ADMIN_SMALL_BODY_SIZE_MAX);
+        let large = Arc::clone(&self.admin.large);
+        let received = async {
+            let permit = match is_large {
+                true => large.acquire_owned().await.ok(),
+                false => None,
+            };
+            let content = body::collect(content, node.body_size_max).await?;
+            Ok((content, permit))
+        };
         match tokio::time::timeout(Duration::from_millis(ADMIN_BODY_MS), received).await {
             Ok(received) => received,
             Err(_) => Err(Failure::message(

@@ -12,8 +12,6 @@ mod certificates;
 mod commit;
 pub mod lists;
 mod rows;
-#[cfg(test)]
-mod tests;
 
 pub use commit::{read, write};
 

@@ -9,6 +9,7 @@ mod generated;
 mod info;
 mod lists;
 mod nested;
+mod owned;
 mod rows;
 mod tls;
 

@@ -12,14 +12,14 @@ use crate::tls::sni::SniTable;
 use crate::tls::trust::{Options, TrustSet};
 use crate::tls::upstream::{ClientPair, CoreUpstream, UpstreamSpec, UpstreamTls, Versions};
 
-const SINCE: i64 = 1_700_000_000;
+const SINCE: u64 = 1_700_000_000;
 
 async fn start_tls(node: Node, authority: Option<&str>) -> SocketAddr {
     let (certificate, key) = generate_default(KeyClass::Ecdsa, SINCE).expect("a pair");
     let pair = Arc::new(KeyPair::from_pem(&certificate, &key).expect("a pair"));
     let mut request = RequestMap::default();
     let clients = authority.map(|pem| {
-        let der = pem::certificates(pem).expect("PEM").swap_remove(0);
+        let der = pem::certificates(pem).expect("PEM").swap_remove(0).to_vec();
         let anchors = vec![(uuid::Uuid::nil(), der)];
         let trust = TrustSet::build(anchors, Options::default()).expect("a CA");
         request.insert("*", []);

@@ -305,6 +305,36 @@ pub const BEAT_MS: u64 = 100;
 pub const CLIENT_WATCH_BEATS: u64 = 3;
 /// Beats between two looks, which begin at `CLIENT_WATCH_BEATS` and double.
 pub const CLIENT_WATCH_BEATS_MAX: u64 = 12;
+// ── Admin API: the listener ──
+/// Connections of all admin listeners at once; one more is closed.
+pub const ADMIN_CONNECTIONS_MAX: usize = 1_000;
+/// A TLS client's first message must be complete within this (ms).
+pub const ADMIN_HELLO_MS: u64 = 5_000;
+/// A request's head must be complete this long after the answer before it (ms): one time for idling and for a slow head,
+/// since who sends slowly holds no more than who sends nothing.
+pub const ADMIN_IDLE_MS: u64 = 60_000;
+/// A request's content must be complete within this (ms).
+pub const ADMIN_BODY_MS: u64 = 60_000;
+/// A client that takes nothing of an answer for this long is given up (ms): a page of certificates is megabytes.
+pub const ADMIN_SEND_MS: u64 = 30_000;
+/// Bytes of a request's head, and of what is read ahead of a handler.
+pub const ADMIN_HEAD_SIZE_MAX: usize = 64 * 1024;
+/// Bytes of a request's content, when nothing else is configured (Kong's figure).
+pub const ADMIN_BODY_SIZE_MAX: usize = 10 * 1024 * 1024;
+/// Content up to this size is received without more (bytes): a certificate with its chain and key is below it.
+pub const ADMIN_SMALL_BODY_SIZE_MAX: u64 = 64 * 1024;
+/// Requests with larger content, or of a size not said, at once; more wait. With it all content that is held is bounded:
+/// 1,000 small and 32 large ones are 400 MB.
+pub const ADMIN_LARGE_BODIES_MAX: usize = 32;
+/// Bytes of a refused request that are still read, so that its answer arrives.
+pub const ADMIN_DRAIN_SIZE_MAX: usize = 2 * ADMIN_BODY_SIZE_MAX;
+/// Content up to this size is parsed on the control thread (bytes): about 0.1 ms.
+pub const ADMIN_INLINE_SIZE_MAX: usize = 16 * 1024;
+/// Operations that compute at once; they share the control thread's CPU.
+pub const ADMIN_COMPUTING_MAX: usize = 4;
+/// How often a write that conflicts is planned again. Ten clients on one row, each behind all others, need ten.
+pub const ADMIN_PLAN_ATTEMPTS: usize = 16;
+const _: () = assert!(ADMIN_INLINE_SIZE_MAX < ADMIN_BODY_SIZE_MAX);
 // ── store ──
 
 /// Commits kept for who watches from an image read a moment ago.
@@ -329,3 +359,14 @@ pub const STORE_CACHE_SIZE: usize = 64 * 1024 * 1024;
 pub const STORE_LOAD_ROWS: usize = 8192;
 /// How long `close` waits for the disk (milliseconds).
 pub const STORE_CLOSE_MS: u64 = 10_000;
+// ── Admin API ──
+/// Rows of a page (Kong's figures): when a request names no number, and at most.
+pub const PAGE_SIZE_DEFAULT: usize = 100;
+pub const PAGE_SIZE_MAX: usize = 1000;
+/// Tags of one filter (Kong's figure).
+pub const TAGS_IN_FILTER_MAX: usize = 5;
+/// Fields of a form, parts of a multipart body, members of a JSON object (Kong's figure).
+pub const ADMIN_ARGUMENTS_MAX: usize = 1000;
+/// Steps of one form key (`config.a[b]` has three): trees of forms are walked by recursion, and Kong's deepest field
+/// (`healthchecks.active.unhealthy.http_statuses[1]`) has five.
+pub const ADMIN_FORM_DEPTH_MAX: usize = 16;

@@ -49,7 +49,7 @@ const DOORS: &[(&str, &[&str])] = &[
         ],
     ),
     ("socket2", &["worker.rs", "gateway/", "ring/socket.rs"]),
-    ("base64", &["settings/pem.rs"]),
+    ("base64", &["settings/pem.rs", "admin/"]),
     ("regex", &["router/", "entity/routes.rs"]),
 ];
 

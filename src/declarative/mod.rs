@@ -65,3 +65,8 @@ pub fn parse(text: &str, options: &Options<'_>) -> Result<Loaded, Failure> {
     let walked = walk::walk(document)?;
     load::load(walked, options)
 }
+
+/// The document as it is written, to be shown beside its errors; `None`: it cannot be read.
+pub fn document(text: &str) -> Option<serde_json::Map<String, serde_json::Value>> {
+    document::read(text).ok().map(|document| document.root)
+}

@@ -221,7 +221,7 @@ async fn a_head_that_does_not_end_is_cut_off() {
 async fn start_tls() -> SocketAddr {
     use crate::tls::keys::{KeyClass, KeyPair, generate_default};
     use crate::tls::provider::{Mode, choose};
-    use crate::tls::server::{RequestMap, ServerSettings};
+    use crate::tls::server::{RequestMap, ServerPolicy, ServerSettings};
     use crate::tls::sni::SniTable;
     let (certificate, key) = generate_default(KeyClass::Ecdsa, 1_700_000_000).expect("a pair");
     let pair = Arc::new(KeyPair::from_pem(&certificate, &key).expect("a pair"));

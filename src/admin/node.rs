@@ -1,0 +1,61 @@
+//! What the Admin API needs from the process it runs in: values, and closures where the value changes or costs time.
+
+use super::cors::Origins;
+use crate::declarative::Secret;
+use crate::entity::Config;
+use crate::store::{Revision, Store};
+use crate::telemetry::access::Level;
+use crate::telemetry::log::LogHandle;
+use serde_json::{Map, Value};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// An answer that takes its time.
+pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+pub struct Node {
+    pub store: Arc<dyn Store>,
+    /// Waits until every core uses this revision, or says why it will not. The reason is for the log.
+    pub live: Box<dyn Fn(Revision) -> Later<Result<(), String>> + Send + Sync>,
+    /// `node_id` of `GET /`: a UUID.
+    pub id: String,
+    pub hostname: String,
+    /// Unix time in milliseconds.
+    pub now_ms: fn() -> i64,
+    /// Directives as `GET /` shows them in `configuration`; nothing secret among them. What clients gate on is written
+    /// over it (`info`).
+    pub configuration: Box<dyn Fn() -> Map<String, Value> + Send + Sync>,
+    /// The directive `plugins`; `None`: every one there is.
+    pub plugins: Option<Vec<String>>,
+    /// `admin_gui_url`.
+    pub origins: Origins,
+    /// Names a loopback listener answers to besides loopback addresses and `localhost`; without a port.
+    pub hosts: Vec<String>,
+    /// Bytes of a request's content; above it 413.
+    pub body_size_max: usize,
+    /// Where access, audit and error lines go.
+    pub log: Option<LogHandle>,
+    pub log_level: LogLevel,
+    /// The content of `GET /status` (`telemetry::status::status_body`).
+    pub status: Box<dyn Fn() -> Later<Result<Value, String>> + Send + Sync>,
+    /// Engine cores: `pids.workers` and `timers`.
+    pub cores: usize,
+    /// `None` where the store is written to: `/config` is not for it.
+    pub declarative: Option<Declarative>,
+}
+
+pub struct LogLevel {
+    pub get: Box<dyn Fn() -> Level + Send + Sync>,
+    pub set: Box<dyn Fn(Level) + Send + Sync>,
+}
+
+/// How a whole configuration is replaced (KONG.md §7.2).
+pub struct Declarative {
+    /// Reads what `{file: …}` and `{vault://env/…}` of a posted configuration point to, or refuses to.
+    #[allow(clippy::type_complexity)]
+    pub secrets: Box<dyn Fn(Secret<'_>) -> Result<String, String> + Send + Sync>,
+    /// Takes a checked configuration; when it is done, `store.image()` has it and every core serves it. Nothing has
+    /// changed when it fails; the reasons are for the client.
+    pub replace: Box<dyn Fn(Config) -> Later<Result<Revision, Vec<String>>> + Send + Sync>,
+}

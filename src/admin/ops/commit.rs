@@ -1,0 +1,75 @@
+//! From an operation to the store: plan, commit, again on the newest state when it conflicts, and wait until it is live.
+
+use super::{Operation, Outcome};
+use crate::admin::Admin;
+use crate::admin::errors::Failure;
+use crate::limits::ADMIN_PLAN_ATTEMPTS;
+use crate::store::{Batch, CommitError, Image, Plan};
+use crate::telemetry::access::Level;
+use std::sync::Arc;
+
+/// An operation that writes nothing, on the thread of the caller.
+pub fn read(admin: &Admin, operation: impl FnOnce(&mut Operation<'_>) -> Outcome) -> Outcome {
+    let mut plan = Plan::new(admin.node.store.image());
+    operation(&mut Operation {
+        plan: &mut plan,
+        now_ms: (admin.node.now_ms)(),
+        plugins: admin.node.plugins.as_deref(),
+    })
+}
+
+/// Plans on a thread that may compute, since keys and certificates are parsed there.
+///
+/// # Errors
+/// What the operation says; 500 for what the store or the cores say, which the log tells.
+pub async fn write<F>(admin: &Arc<Admin>, operation: F) -> Outcome
+where
+    F: Fn(&mut Operation<'_>) -> Outcome + Send + Sync + 'static,
+{
+    let operation = Arc::new(operation);
+    for _ in 0..ADMIN_PLAN_ATTEMPTS {
+        let image = admin.node.store.image();
+        let (node, run) = (Arc::clone(admin), Arc::clone(&operation));
+        let (outcome, batch) = admin.compute(move || plan(&node, image, &*run)).await?;
+        let reply = outcome?;
+        let Some(batch) = batch else {
+            return Ok(reply);
+        };
+        match admin.node.store.commit(batch).await {
+            Ok(revision) => {
+                return match (admin.node.live)(revision).await {
+                    Ok(()) => Ok(reply),
+                    Err(reason) => {
+                        let text = format!("revision {revision} is stored and not live: {reason}");
+                        Err(admin.unexpected(Level::Error, &text))
+                    }
+                };
+            }
+            Err(CommitError::Conflict) => {}
+            Err(error @ CommitError::Storage(_)) => {
+                return Err(admin.unexpected(Level::Error, &error));
+            }
+            Err(error @ (CommitError::Busy | CommitError::Closed | CommitError::ReadOnly)) => {
+                admin.log(Level::Warn, &error);
+                return Err(Failure::unavailable(error.to_string()));
+            }
+        }
+    }
+    let text = format!("a write conflicted {ADMIN_PLAN_ATTEMPTS} times and was given up");
+    Err(admin.unexpected(Level::Warn, &text))
+}
+
+fn plan(
+    admin: &Admin,
+    image: Arc<Image>,
+    operation: &impl Fn(&mut Operation<'_>) -> Outcome,
+) -> (Outcome, Option<Batch>) {
+    let mut plan = Plan::new(image);
+    let outcome = operation(&mut Operation {
+        plan: &mut plan,
+        now_ms: (admin.node.now_ms)(),
+        plugins: admin.node.plugins.as_deref(),
+    });
+    let batch = (outcome.is_ok() && !plan.is_read_only()).then(|| plan.into_batch());
+    (outcome, batch)
+}

@@ -1,0 +1,142 @@
+//! KONG-CLIENTS.md §6, point 19: decK lists 25 collections at once and writes ten rows at a time.
+
+use super::*;
+use tokio::task::JoinSet;
+
+#[tokio::test]
+async fn twenty_five_lists_at_once_are_all_answered() {
+    let address = start(memory()).await;
+    let mut client = Client::connect(address).await;
+    for number in 0..200 {
+        client
+            .have("/services", json!({"id": id(number), "host": "h.test"}))
+            .await;
+    }
+    let mut lists = JoinSet::new();
+    for _ in 0..25 {
+        lists.spawn(async move {
+            let mut client = Client::connect(address).await;
+            let page = client.get("/services?size=1000").await.json();
+            page["data"].as_array().map(Vec::len)
+        });
+    }
+    let found = lists.join_all().await;
+    assert_eq!(found, vec![Some(200); 25]);
+}
+
+#[tokio::test]
+async fn what_one_connection_wrote_every_other_sees_at_once() {
+    let address = start(memory()).await;
+    let mut writers = JoinSet::new();
+    for writer in 0..10_u128 {
+        writers.spawn(async move {
+            let mut client = Client::connect(address).await;
+            let mut other = Client::connect(address).await;
+            for number in 0..10 {
+                let service = id(1000 * writer + number);
+                let target = format!("/services/{service}");
+                let put = client
+                    .json("PUT", &target, &json!({"host": "h.test"}))
+                    .await;
+                assert_eq!(put.status, 200, "{}", put.text);
+                assert_eq!(other.get(&target).await.status, 200, "{target}");
+                // decK writes routes as soon as their service is answered.
+                let route = json!({"paths": ["/"], "service": {"id": service}});
+                let made = other.json("POST", "/routes", &route).await;
+                assert_eq!(made.status, 201, "{}", made.text);
+            }
+        });
+    }
+    writers.join_all().await;
+    let mut client = Client::connect(address).await;
+    let page = client.get("/routes?size=1000").await.json();
+    assert_eq!(page["data"].as_array().map(Vec::len), Some(100));
+}
+
+/// Each plans on what it saw; the store turns away what no longer holds, and the plan is made again.
+#[tokio::test]
+async fn ten_writers_of_one_row_lose_no_write() {
+    let store = Arc::new(Memory::default());
+    let address = start(node(store.clone())).await;
+    let mut client = Client::connect(address).await;
+    client
+        .have(
+            "/services",
+            json!({"id": id(1), "name": "s", "host": "h.test"}),
+        )
+        .await;
+    let before = store.image().revision;
+    let mut writers = JoinSet::new();
+    let fields = [
+        "retries",
+        "port",
+        "read_timeout",
+        "write_timeout",
+        "connect_timeout",
+    ];
+    for field in fields {
+        for value in [7, 8] {
+            writers.spawn(async move {
+                let mut client = Client::connect(address).await;
+                let patch = json!({field: value});
+                let answer = client.json("PATCH", "/services/s", &patch).await;
+                assert_eq!(answer.status, 200, "{}", answer.text);
+                assert_eq!(answer.json()[field], value);
+            });
+        }
+    }
+    writers.join_all().await;
+    let row = client.get("/services/s").await.json();
+    for field in fields {
+        let value = row[field].as_i64().expect("a number");
+        assert!([7, 8].contains(&value), "{field}: {value}");
+    }
+    assert_eq!(store.image().revision, before + 10);
+}
+
+#[tokio::test]
+async fn one_unique_value_is_given_to_one_of_many() {
+    let address = start(memory()).await;
+    let mut writers = JoinSet::new();
+    for _ in 0..10 {
+        writers.spawn(async move {
+            let mut client = Client::connect(address).await;
+            let body = json!({"name": "one", "host": "h.test"});
+            client.json("POST", "/services", &body).await.status
+        });
+    }
+    let mut found = writers.join_all().await;
+    found.sort_unstable();
+    let mut expected = vec![409; 10];
+    expected[0] = 201;
+    assert_eq!(found, expected);
+}
+
+/// A parent deleted while children are made: either the child is refused or the parent stays.
+#[tokio::test]
+async fn no_row_is_left_behind_its_parent() {
+    let address = start(memory()).await;
+    let mut client = Client::connect(address).await;
+    for round in 0..20_u128 {
+        let service = id(round);
+        client
+            .have("/services", json!({"id": service, "host": "h.test"}))
+            .await;
+        let target = format!("/services/{service}");
+        let (own, child) = (
+            target.clone(),
+            json!({"paths": ["/"], "service": {"id": service}}),
+        );
+        let deleter = tokio::spawn(async move {
+            let mut client = Client::connect(address).await;
+            client.send("DELETE", &own, &[], None).await.status
+        });
+        let made = client.json("POST", "/routes", &child).await.status;
+        let deleted = deleter.await.expect("no panic");
+        let there = client.get(&target).await.status;
+        assert!(
+            matches!((made, deleted, there), (201, 400, 200) | (400, 204, 404)),
+            "{made} {deleted} {there}"
+        );
+    }
+}

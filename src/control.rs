@@ -1,23 +1,25 @@
 //! The control thread: everything that waits. It never blocks: compiling and file reading run on blocking threads.
 
+mod admin;
 mod reload;
 #[cfg(test)]
 mod tests;
 
+use crate::admin::service::Clients;
 use crate::http1::error_body::Templates;
 use crate::limits;
 use crate::mailbox::{Answer, Down, Epochs, Inbox, Post, Up};
 use crate::options::Options;
-use crate::publish::{self, Configuration, Expiries, Facts, Live, Material, Orders};
+use crate::publish::{self, AdminTls, Configuration, Expiries, Facts, Live, Material, Orders};
 use crate::resolve::{ResolveSettings, Resolver};
 use crate::settings::io::Invocation;
 use crate::settings::{Loaded, Settings};
 use crate::store::{Store, StoreKind};
+use crate::telemetry::acceptor::ListenerTls;
 use crate::telemetry::access::Level;
 use crate::telemetry::log::{self, Logs};
 use crate::telemetry::metrics::{CoreMetrics, ProcessFacts};
 use crate::telemetry::process;
-use crate::telemetry::acceptor::ListenerTls;
 use crate::telemetry::status::{self, StatusSource};
 use crate::tls::provider::Chosen;
 use crate::tls::tickets::EpochSecret;
@@ -47,6 +49,9 @@ pub struct Control {
     /// Each with whether it has `ssl`.
     pub status: Vec<(std::net::TcpListener, bool)>,
     pub status_tls: Option<Arc<ListenerTls>>,
+    /// Each with whether it has `ssl`.
+    pub admin: Vec<(std::net::TcpListener, bool)>,
+    pub admin_tls: Option<AdminTls>,
     pub engine: &'static str,
     pub chosen: Arc<Chosen>,
     pub logs: Arc<Logs>,
@@ -114,6 +119,8 @@ async fn live(control: Control) -> Result<(), String> {
         mut epochs,
         status,
         status_tls,
+        admin,
+        admin_tls,
         engine,
         chosen,
         logs,
@@ -170,11 +177,28 @@ async fn live(control: Control) -> Result<(), String> {
         let tls = status_tls.clone().filter(|_| ssl);
         tokio::task::spawn_local(status::serve(listener, tls, shared.clone()));
     }
+    let (admin_tls, clients) = match admin_tls {
+        Some(tls) => (
+            Some(Arc::new(ListenerTls::new(tls.policy))),
+            tls.clients.map(|trust| Arc::new(Clients::new(trust))),
+        ),
+        None => (None, None),
+    };
+    let parts = admin::Parts {
+        store,
+        live,
+        orders: orders.clone(),
+        listeners: admin,
+        tls: admin_tls.clone(),
+        clients: clients.clone(),
+    };
+    admin::serve(parts, &loaded, &shared)?;
     log::error(Level::Notice, format_args!("{cores} cores are ready"));
 
     let tls = Listeners {
         status: status_tls,
-        admin: None,
+        admin: admin_tls,
+        clients,
     };
     let mut reloading = Reloading::new(loaded, invocation, orders, reading, tls);
     let mut epoch_length = reloading.settings.ticket_epoch();

@@ -1,12 +1,13 @@
 //! A reload, from the signal to every core.
 
 use super::{Reading, Shared, resolver};
+use crate::admin::service::Clients;
 use crate::publish::{AdminTls, Material, Order, Orders, Prepared, Taken};
 use crate::resolve::Resolver;
 use crate::settings::io::Invocation;
 use crate::settings::{self, Database, Loaded, Settings};
-use crate::telemetry::access::Level;
 use crate::telemetry::acceptor::ListenerTls;
+use crate::telemetry::access::Level;
 use crate::telemetry::log;
 use crate::tls::provider::Chosen;
 use crate::tls::server::ServerPolicy;
@@ -35,6 +36,7 @@ pub(super) struct Reloading {
 pub(super) struct Listeners {
     pub status: Option<Arc<ListenerTls>>,
     pub admin: Option<Arc<ListenerTls>>,
+    pub clients: Option<Arc<Clients>>,
 }
 
 impl Reloading {
@@ -147,7 +149,14 @@ impl Reloading {
             tls.replace(policy);
         }
         if let (Some(tls), Some(admin)) = (&self.tls.admin, admin) {
-            tls.replace(admin.policy);
+            // Whether clients are asked for a certificate at all is settled at the start: taking the last authority away
+            // must not open the listener.
+            if let (Some(clients), Some(trust)) = (&self.tls.clients, admin.clients) {
+                clients.replace(trust);
+                tls.replace(admin.policy);
+            } else if self.tls.clients.is_none() {
+                tls.replace(admin.policy);
+            }
         }
         shared
             .logs

@@ -15,11 +15,11 @@ mod walk;
 mod tests;
 
 pub use dump::dump;
-pub(crate) use load::parallel;
 #[doc(hidden)]
 pub use fuzz::check_fuzz;
 #[cfg(test)]
 pub(crate) use fuzz::rows_fit;
+pub(crate) use load::parallel;
 pub use place::Failure;
 pub use secrets::Secret;
 

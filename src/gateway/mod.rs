@@ -16,10 +16,10 @@ use crate::control::{self, Control, Reading};
 use crate::mailbox::{self, Epochs};
 use crate::publish::{self, Publisher};
 use crate::ring::{self, Engine};
-use crate::settings::{LogTarget, Settings};
+use crate::settings::{Listen, LogTarget};
+use crate::telemetry::acceptor::ListenerTls;
 use crate::telemetry::access::Level;
 use crate::telemetry::log::{self, Logs};
-use crate::telemetry::acceptor::ListenerTls;
 use crate::tls::provider;
 use crate::tls::tickets::{EpochSecret, Ticketer, random_secret};
 use crate::worker::{self, Seed};
@@ -105,7 +105,8 @@ fn run(start: Start) -> Result<ExitCode, String> {
     let on = convert::listen_on(settings);
     let steer = convert::steering(settings);
     let mut sockets = listen(&on, &placement.workers, steer)?;
-    let status = bind_status(settings)?;
+    let status = bind("status_listen", &settings.status_listen)?;
+    let admin = bind("admin_listen", &settings.admin_listen)?;
 
     let (post, boxes, inbox) =
         mailbox::mailboxes(placement.workers.len()).map_err(|error| error.to_string())?;
@@ -177,6 +178,8 @@ fn run(start: Start) -> Result<ExitCode, String> {
         status_tls: material
             .status
             .map(|policy| Arc::new(ListenerTls::new(policy))),
+        admin,
+        admin_tls: material.admin,
         engine: convert::engine_name(engine),
         chosen: chosen.clone(),
         logs: logs.clone(),
@@ -269,12 +272,11 @@ fn probe(on: &worker::ListenOn) -> io::Result<()> {
     socket.bind(&on.address.into())
 }
 
-/// Each with whether it has `ssl`.
-fn bind_status(settings: &Settings) -> Result<Vec<(std::net::TcpListener, bool)>, String> {
+/// Listeners of the control thread, each with whether it has `ssl`.
+fn bind(directive: &str, listen: &[Listen]) -> Result<Vec<(std::net::TcpListener, bool)>, String> {
     let mut listeners = Vec::new();
-    for listen in &settings.status_listen {
-        let told =
-            |error: io::Error| format!("status_listen: cannot bind {}: {error}", listen.addr);
+    for listen in listen {
+        let told = |error: io::Error| format!("{directive}: cannot bind {}: {error}", listen.addr);
         let listener = std::net::TcpListener::bind(listen.addr).map_err(told)?;
         listener.set_nonblocking(true).map_err(told)?;
         listeners.push((listener, listen.ssl));

@@ -30,6 +30,23 @@ pub fn effective_text(loaded: &Loaded) -> String {
     text
 }
 
+/// Every directive with the value that counts, `None` when unset. What is or may hold a key is a row of asterisks.
+pub fn shown_values(loaded: &Loaded) -> impl Iterator<Item = (&'static str, Option<String>)> {
+    TABLE.iter().map(|directive| {
+        let value = match loaded.given.get(directive.name) {
+            None if directive.default.is_empty() => None,
+            None => Some(directive.default.to_owned()),
+            Some(given)
+                if holds_pem(&given.value) || directive.name == "declarative_config_string" =>
+            {
+                Some("******".to_owned())
+            }
+            Some(given) => Some(given.value.clone()),
+        };
+        (directive.name, value)
+    })
+}
+
 /// What a reload makes of newly read settings: directives that need a restart keep the value the process was started
 /// with.
 pub fn keep_until_restart(settings: &mut Settings, started: &Settings) {

@@ -268,6 +268,15 @@ fn holds_key(source: &PemSource) -> bool {
         .is_ok_and(|text| PrivateKeyDer::from_pem_slice(&text).is_ok())
 }
 
+/// This machine's name, as the kernel knows it.
+pub fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "localhost".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
 /// The whole file, unless it is larger than `size_max` bytes.
 pub fn read_bounded(path: &Path, size_max: u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();

@@ -132,11 +132,11 @@ directives! {
     /// Whether `admin_listen` may name an address that is not loopback without TLS and client certificates.
     "admin_listen_unprotected" => admin_listen_unprotected: bool = "off", boolean, Ours, Restart;
     /// Host names, beside those of the loopback, that the Admin API answers to on loopback listeners.
-    "admin_hosts" => admin_hosts: Vec<String> = "", |v| list(v, admin_host), Ours, Reload;
+    "admin_hosts" => admin_hosts: Vec<String> = "", |v| list(v, admin_host), Ours, Restart;
     /// Pages that may call the Admin API from a browser: each URL's origin is allowed (CORS).
-    "admin_gui_url" => admin_gui_url: Vec<String> = "", |v| list(v, gui_url), Kong, Reload;
+    "admin_gui_url" => admin_gui_url: Vec<String> = "", |v| list(v, gui_url), Kong, Restart;
     /// Largest content of a request to the Admin API.
-    "nginx_admin_client_max_body_size" => admin_client_max_body_size: Option<u64> = "10m", size_or_unbounded, Nginx, Reload;
+    "nginx_admin_client_max_body_size" => admin_client_max_body_size: Option<u64> = "10m", size_or_unbounded, Nginx, Restart;
     /// Listeners of health and metrics.
     "status_listen" => status_listen: Vec<Listen> = "127.0.0.1:8007", listeners, Kong, Restart;
     /// TCP and TLS streams, which are not served.

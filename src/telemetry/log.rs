@@ -237,6 +237,14 @@ impl Logs {
         self.wake();
     }
 
+    pub fn level(&self) -> Level {
+        let now = self.shared.level.load(Ordering::Relaxed);
+        let mut levels = Level::ALL.into_iter();
+        levels
+            .find(|level| *level as u8 == now)
+            .unwrap_or(Level::Notice)
+    }
+
     /// log_level, from now on.
     pub fn set_level(&self, level: Level) {
         self.shared.level.store(level as u8, Ordering::Relaxed);

@@ -1,5 +1,4 @@
 use super::*;
-use crate::tls::server::ServerPolicy;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -22,12 +22,15 @@ pub(super) struct Reloading {
     invocation: Invocation,
     /// `None` while a reload has it.
     publisher: Option<Publisher>,
-    running: Option<tokio::task::JoinHandle<(Publisher, Result<Prepared, Vec<String>>)>>,
+    running: Option<tokio::task::JoinHandle<Ended>>,
     /// A signal came while a reload ran: what it announces may have been read or not.
     asked_again: bool,
     reading: Reading,
     status_tls: Option<Arc<StatusTls>>,
 }
+
+/// The publisher comes back from every reload, however it ended.
+type Ended = (Publisher, Result<Prepared, Vec<String>>);
 
 impl Reloading {
     pub(super) fn new(

@@ -24,12 +24,14 @@ pub(super) struct Reloading {
     pub(super) settings: Settings,
     invocation: Invocation,
     orders: Orders,
-    running: Option<tokio::task::JoinHandle<Result<Done, Vec<String>>>>,
+    running: Option<Running>,
     /// A signal came while a reload ran: what it announces may have been read or not.
     asked_again: bool,
     reading: Reading,
     tls: Listeners,
 }
+
+type Running = tokio::task::JoinHandle<Result<Done, Vec<String>>>;
 
 /// What the control thread's own listeners show.
 #[derive(Clone, Default)]

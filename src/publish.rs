@@ -5,8 +5,8 @@ use crate::http1::error_body::Templates;
 use crate::limits;
 use crate::mailbox::{Down, Post};
 use crate::options::Options;
-use crate::snapshot::tls_glue::{self, Tls};
-use crate::snapshot::{Globals, Snapshot};
+use crate::snapshot::tls_glue::Tls;
+use crate::snapshot::{Compiler, Globals, Snapshot};
 use crate::telemetry::metrics::CertificateExpiry;
 use crate::tls::identity::Identity;
 use crate::tls::server::ServerPolicy;
@@ -32,13 +32,11 @@ pub struct Material {
 /// Compiles configurations, each with what the one before it left unchanged. It may take seconds: it belongs on a thread
 /// that may block.
 pub struct Publisher {
-    globals: Globals<Tls>,
+    compiler: Compiler<Tls>,
     own_certificates: Vec<CertificateExpiry>,
     tls: Tls,
-    current: Option<Arc<Snapshot>>,
     warnings: Vec<String>,
     facts: Facts,
-    number: u64,
 }
 
 /// What the status listener tells of the configuration in force.
@@ -56,7 +54,7 @@ pub struct Facts {
 impl Publisher {
     pub fn new(globals: Globals<Tls>, own_certificates: Vec<CertificateExpiry>) -> Self {
         Publisher {
-            globals,
+            compiler: Compiler::new(globals),
             own_certificates,
             tls: Tls {
                 upstream_versions: Versions {
@@ -64,10 +62,8 @@ impl Publisher {
                     tls13: true,
                 },
             },
-            current: None,
             warnings: Vec::new(),
             facts: Facts::default(),
-            number: 0,
         }
     }
 
@@ -81,37 +77,28 @@ impl Publisher {
         own_certificates: Vec<CertificateExpiry>,
         configuration: &Configuration,
     ) -> Result<Arc<Snapshot>, Vec<String>> {
-        let globals = std::mem::replace(&mut self.globals, globals);
-        let own_certificates = std::mem::replace(&mut self.own_certificates, own_certificates);
-        let compiled = self.compile(configuration);
-        if compiled.is_err() {
-            (self.globals, self.own_certificates) = (globals, own_certificates);
-        }
-        compiled
+        let compiled = self
+            .compiler
+            .full(&self.tls, &configuration.config, &globals);
+        let (snapshot, warnings) = compiled
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        self.own_certificates = own_certificates;
+        self.warnings = configuration.warnings.clone();
+        self.warnings
+            .extend(warnings.iter().map(ToString::to_string));
+        self.facts = facts(
+            &configuration.config,
+            &self.own_certificates,
+            snapshot.number,
+        );
+        Ok(Arc::new(snapshot))
     }
 
     /// # Errors
     /// As `compile_with`.
     pub fn compile(&mut self, configuration: &Configuration) -> Result<Arc<Snapshot>, Vec<String>> {
-        let config = &configuration.config;
-        let number = self.number + 1;
-        let compiled = tls_glue::compile(
-            &self.tls,
-            config,
-            &self.globals,
-            self.current.as_deref(),
-            number,
-        );
-        let (snapshot, warnings) = compiled
-            .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-        self.number = number;
-        self.warnings = configuration.warnings.clone();
-        self.warnings
-            .extend(warnings.iter().map(ToString::to_string));
-        self.facts = facts(config, &self.own_certificates, number);
-        let snapshot = Arc::new(snapshot);
-        self.current = Some(snapshot.clone());
-        Ok(snapshot)
+        let globals = self.compiler.globals().clone();
+        self.compile_with(globals, self.own_certificates.clone(), configuration)
     }
 
     /// What the last compilation had to say, once.
@@ -134,10 +121,7 @@ pub fn broadcast(post: &Post, snapshot: &Arc<Snapshot>, options: &Arc<Options>) 
 }
 
 fn facts(config: &Config, own_certificates: &[CertificateExpiry], number: u64) -> Facts {
-    let empty = config
-        .tables
-        .values()
-        .all(crate::entity::Table::is_empty);
+    let empty = config.tables.values().all(crate::entity::Table::is_empty);
     let hash = if empty {
         "0".repeat(32)
     } else {

@@ -5,8 +5,8 @@ use crate::http1::error_body::Format;
 use crate::mailbox::{self, Down, Post};
 use crate::options::{Options, RealIp, ResponseFields};
 use crate::ring::Engine;
-use crate::snapshot::Globals;
-use crate::snapshot::tls_glue::{self, Tls};
+use crate::snapshot::tls_glue::Tls;
+use crate::snapshot::{Compiler, Globals};
 use crate::telemetry::log::{LogTargets, Logs};
 use crate::tls::provider;
 use crate::tls::server::ServerSettings;
@@ -63,7 +63,8 @@ impl Gateway {
                 tls13: true,
             },
         };
-        let (snapshot, _) = tls_glue::compile(&tls, &loaded.config, &globals, None, 1).unwrap();
+        let mut compiler = Compiler::new(globals.clone());
+        let (snapshot, _) = compiler.full(&tls, &loaded.config, &globals).unwrap();
         let on = ListenOn {
             address: "127.0.0.1:0".parse().unwrap(),
             tls: false,

@@ -15,7 +15,7 @@ use uuid::Uuid;
 const CERTIFICATE_COUNTS: [u32; 4] = [100, 1_000, 10_000, 100_000];
 /// Certificates per service, route and consumer.
 const SHARE: u32 = 10;
-/// Every so many routes share their services: those of a service are a thousandth of 10,000.
+/// Routes per service that has any.
 const SERVED: u32 = 10;
 const START_SAMPLES: usize = 10;
 /// Stands for a chain and a key: they are read at the first handshake, which is not measured here.
@@ -29,6 +29,10 @@ fn changes(criterion: &mut Criterion) {
         let comes_and_goes =
             |(kind, number): (Kind, u32)| move |turn: u32| (kind, number, turn % 2 == 0);
         let changes = |kind: Kind| move |turn: u32| (kind, turn * 7_919 % (count / SHARE), true);
+        let of_routes = |turn: u32| {
+            let number = turn * 7_919 % (count / SHARE);
+            (Kind::Services, number - number % SERVED, true)
+        };
         type Step<'s> = &'s dyn Fn(u32) -> (Kind, u32, bool);
         let steps: [(&str, Step); 7] = [
             ("certificate replaced", &changes(Kind::Certificates)),
@@ -38,7 +42,7 @@ fn changes(criterion: &mut Criterion) {
                 &comes_and_goes((Kind::Routes, count)),
             ),
             ("route changed", &changes(Kind::Routes)),
-            ("service changed", &changes(Kind::Services)),
+            ("service of ten routes changed", &of_routes),
             (
                 "consumer added or deleted",
                 &comes_and_goes((Kind::Consumers, count)),
@@ -188,7 +192,7 @@ fn row(kind: Kind, number: u32, version: u32) -> Map<String, Value> {
             "hosts": [format!("tenant{number}.example.com")], "paths": [format!("/{version}")], "headers": null,
             "snis": null, "strip_path": true, "preserve_host": false, "regex_priority": 0,
             "https_redirect_status_code": 426, "path_handling": "v0", "request_buffering": true,
-            "response_buffering": true, "service": to(Kind::Services, number % SERVED),
+            "response_buffering": true, "service": to(Kind::Services, number - number % SERVED),
         }),
         Kind::Consumers => json!({"username": format!("user-{number}"), "custom_id": null}),
         Kind::MtlsAuthCredentials => json!({

@@ -123,30 +123,35 @@ impl Scopes {
                 .map_or(Ok(()), |_| Err("consumer: value must be null"))
         };
         let mut cas = Vec::new();
-        match row.name.as_str() {
+        let second = match row.name.as_str() {
             "mtls-auth" => {
                 before_consumer()?;
                 let mut trust = |ids: &[Uuid], partial| authorities.trust_set(pass, ids, partial);
                 let plugin = MtlsAuth::from_config(&row.config, &mut trust)?;
                 warn(&plugin, row.id, &mut pass.log);
                 cas = plugin.ca_certificates.clone();
-                self.mtls_auth.add(scope, row, plugin)?;
+                self.mtls_auth.add(scope, row, plugin)
             }
             "acl" => {
                 before_consumer()?;
-                self.acl.add(scope, row, Acl::from_config(&row.config)?)?;
+                self.acl.add(scope, row, Acl::from_config(&row.config)?)
             }
             "request-termination" => {
                 let plugin = RequestTermination::from_config(&row.config)?;
-                self.request_termination.add(scope, row, plugin)?;
                 if let Some(consumer) = scope.consumer {
                     let place = (scope.route, scope.service);
                     self.of_consumers.entry(place).or_default().insert(consumer);
                 }
+                self.request_termination.add(scope, row, plugin)
             }
             // Accepted for clients' sake; metrics are always on and nothing happens to a request.
             "prometheus" => return Ok(None),
             _ => return Err("cannot be run by this version; disable or delete it".into()),
+        };
+        if let Some(second) = second {
+            let text = "a second enabled instance has the same scope";
+            pass.log
+                .fail(Kind::Plugins, second, format!("{}: {text}", row.name));
         }
         authorities.plugins.follow_list(row.id, &[], &cas);
         self.filed.insert(row.id, (scope, cas));
@@ -209,10 +214,12 @@ fn warn(plugin: &MtlsAuth, id: Uuid, log: &mut Log) {
 }
 
 impl<T> Scoped<T> {
-    fn add(&mut self, scope: Scope, row: &rows::Plugin, plugin: T) -> Result<(), String> {
+    /// Of two that claim one scope, the one with the greater id.
+    fn add(&mut self, scope: Scope, row: &rows::Plugin, plugin: T) -> Option<Uuid> {
         let lists = |protocol: &str| row.protocols.iter().any(|listed| listed == protocol);
-        if self.0.contains_key(&scope) {
-            return Err("a second enabled instance has the same scope".into());
+        let held = self.0.get(&scope).map(|held| held.id);
+        if held.is_some_and(|held| held < row.id) {
+            return Some(row.id);
         }
         self.0.insert(
             scope,
@@ -223,7 +230,7 @@ impl<T> Scoped<T> {
                 grpcs: lists("grpcs"),
             },
         );
-        Ok(())
+        held
     }
 
     /// Says whether it was there.

@@ -175,8 +175,9 @@ fn the_tls_identity_and_trust_of_a_service() {
             .with(Kind::Services, 2, service)
             .with(Kind::Routes, 1, json!({"service": to(2)}));
         let recorder = Recorder::default();
-        let (snapshot, warnings) =
-            compile_with(&recorder, &tables.0, &globals, None, 1).expect(rule);
+        let (snapshot, warnings) = Compiler::new(globals.clone())
+            .full(&recorder, &tables.0, &globals)
+            .expect(rule);
         let tls = first(&snapshot)
             .service
             .as_ref()

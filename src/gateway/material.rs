@@ -5,7 +5,7 @@ use crate::http1::error_body::{Template, Templates};
 use crate::limits;
 use crate::publish::{AdminTls, Material, expiry_of};
 use crate::settings::io::read_bounded;
-use crate::settings::{PemSource, RouterFlavor, Settings, TrustSource};
+use crate::settings::{Database, PemSource, RouterFlavor, Settings, TrustSource};
 use crate::snapshot::Globals;
 use crate::telemetry::metrics::CertificateExpiry;
 use crate::tls::keys::{KeyClass, KeyPair, generate_default};
@@ -104,6 +104,7 @@ pub fn load(settings: &Settings, chosen: &Chosen, write: bool) -> Result<Materia
             proxy_trust: proxy_trust.pop(),
             fallback_trust: fallback_trust.pop(),
             traditional: settings.router_flavor == RouterFlavor::Traditional,
+            advised: settings.database == Database::Off,
         },
         certificates,
         status,

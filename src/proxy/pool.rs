@@ -6,7 +6,6 @@ use crate::proxy::stream::Stream;
 use crate::tls::Digest;
 use hashbrown::{Equivalent, HashMap};
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -144,8 +143,8 @@ impl Pool {
     }
 
     /// Drops every TLS connection whose identity no service has any more.
-    pub fn keep_only(&self, live: &HashSet<Digest>) {
-        self.retain(|key, _| key.tls.is_none_or(|tls| live.contains(&tls)));
+    pub fn keep_only(&self, live: impl Fn(&Digest) -> bool) {
+        self.retain(|key, _| key.tls.is_none_or(|tls| live(&tls)));
     }
 
     pub fn clear(&self) {

@@ -3,6 +3,7 @@
 use super::cors::Origins;
 use crate::declarative::Secret;
 use crate::entity::Config;
+use crate::limits::{ADMIN_BODY_MS, ADMIN_HELLO_MS, ADMIN_IDLE_MS, ADMIN_SEND_MS};
 use crate::store::{Revision, Store};
 use crate::telemetry::access::Level;
 use crate::telemetry::log::LogHandle;
@@ -10,6 +11,7 @@ use serde_json::{Map, Value};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// An answer that takes its time.
 pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -34,6 +36,7 @@ pub struct Node {
     pub hosts: Vec<String>,
     /// Bytes of a request's content; above it 413.
     pub body_size_max: usize,
+    pub timeouts: Timeouts,
     /// Where access, audit and error lines go.
     pub log: Option<LogHandle>,
     pub log_level: LogLevel,
@@ -43,6 +46,30 @@ pub struct Node {
     pub cores: usize,
     /// `None` where the store is written to: `/config` is not for it.
     pub declarative: Option<Declarative>,
+}
+
+/// What each step of a connection may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// A TLS client's first message.
+    pub hello: Duration,
+    /// From an answer to the end of the next request's head.
+    pub idle: Duration,
+    /// A request's content.
+    pub body: Duration,
+    /// For a client that takes nothing of an answer.
+    pub send: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        Timeouts {
+            hello: Duration::from_millis(ADMIN_HELLO_MS),
+            idle: Duration::from_millis(ADMIN_IDLE_MS),
+            body: Duration::from_millis(ADMIN_BODY_MS),
+            send: Duration::from_millis(ADMIN_SEND_MS),
+        }
+    }
 }
 
 pub struct LogLevel {

@@ -277,7 +277,7 @@ impl Service {
         head: &Parts,
         endpoint: &Endpoint,
         method: Method,
-        content: Incoming,
+        mut content: Incoming,
     ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Failure> {
         let node = &self.admin.node;
         if let Err(failure) = dispatch::check_writable(node.store.kind(), endpoint, method) {
@@ -295,11 +295,15 @@ impl Service {
                 true => large.acquire_owned().await.ok(),
                 false => None,
             };
-            let content = body::collect(content, node.body_size_max).await?;
+            let content = body::collect(&mut content, node.body_size_max).await?;
             Ok((content, permit))
         };
         match tokio::time::timeout(node.timeouts.body, received).await {
-            Ok(received) => received,
+            Ok(Ok(received)) => Ok(received),
+            Ok(Err(failure)) => {
+                drain(head, content).await;
+                Err(failure)
+            }
             Err(_) => Err(Failure::message(
                 StatusCode::REQUEST_TIMEOUT,
                 "the request body did not come in time",

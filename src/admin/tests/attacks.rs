@@ -78,6 +78,12 @@ async fn an_oversized_body() {
             .await;
         assert_eq!(answer.status, status, "{size}: {}", answer.text);
     }
+    // More than the buffers between the two hold: the client is still sending when it is refused.
+    let mut client = Client::connect(address).await;
+    let body = vec![b' '; ADMIN_BODY_SIZE_MAX];
+    let answer = client.send("POST", "/services", &fields, Some(&body)).await;
+    assert_eq!(answer.status, 413);
+    assert_eq!(answer.json(), json!({"message": "Payload too large"}));
     // Chunked: the size is not said ahead.
     let mut client = Client::connect(address).await;
     let head = "POST /services HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\

@@ -80,7 +80,6 @@ pub struct LogLevel {
 /// How a whole configuration is replaced (KONG.md §7.2).
 pub struct Declarative {
     /// Reads what `{file: …}` and `{vault://env/…}` of a posted configuration point to, or refuses to.
-    #[allow(clippy::type_complexity)]
     pub secrets: Box<dyn Fn(Secret<'_>) -> Result<String, String> + Send + Sync>,
     /// Takes a checked configuration; when it is done, `store.image()` has it and every core serves it. Nothing has
     /// changed when it fails; the reasons are for the client.

@@ -106,6 +106,7 @@ pub fn start(parts: Parts) -> std::io::Result<Orders> {
                 parts,
                 orders,
                 next: None,
+                unsettled: false,
             }
             .run()
         })?;

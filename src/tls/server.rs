@@ -12,14 +12,20 @@
 //! Other than Kong: rustls refuses a server_name that is neither a DNS name nor an address (`name:port`) with
 //! illegal_parameter, where Kong shows the default pair (KONG.md §4.1). An address counts as no name, as there.
 
+mod requests;
+mod shown;
+
+pub use requests::{RequestEntry, RequestMap};
+pub use shown::Identity;
+
 use super::Digest;
-use super::keys::{KeyClass, KeyPair};
+use super::keys::KeyPair;
 use super::provider::{Chosen, ProviderError, Version};
-use super::sni::{self, RouteNames, SniTable};
+use super::sni::SniTable;
 use super::tickets::{PolicyTickets, Ticketer, request_digest};
-use crate::limits::{CLIENT_CA_NAMES_SIZE_MAX, CLIENT_CHAIN_COUNT_MAX, CLIENT_CHAIN_SIZE_MAX};
-use crate::shards::Shards;
+use crate::limits::{CLIENT_CHAIN_COUNT_MAX, CLIENT_CHAIN_SIZE_MAX};
 use ahash::RandomState;
+use requests::Requests;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
@@ -32,11 +38,10 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, ServerConfig,
     SignatureScheme,
 };
-use smallvec::SmallVec;
 use std::cell::{OnceCell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 
 /// What the listener's directives say (KONG.md §4.3).
 #[derive(Clone, Debug)]
@@ -68,128 +73,6 @@ impl ServerSettings {
             session_timeout_secs: 24 * 60 * 60,
         }
     }
-}
-
-/// One `certificates` entity: its pair and, with `cert_alt`, a second of another class.
-#[derive(Debug)]
-pub struct Identity {
-    pairs: OnceLock<Pairs>,
-    /// Taken by the first use.
-    source: Source,
-}
-
-/// Or why the entity cannot be used: its handshakes are aborted with this reason.
-type Pairs = Result<SmallVec<[Arc<KeyPair>; 2]>, Box<str>>;
-
-#[derive(Default)]
-struct Source(Mutex<Option<Load>>);
-
-type Load = Box<dyn FnOnce() -> Result<Vec<Arc<KeyPair>>, String> + Send>;
-
-impl Identity {
-    pub fn new(pairs: impl IntoIterator<Item = Arc<KeyPair>>) -> Self {
-        Self::known(Ok(in_order(pairs)))
-    }
-
-    /// Stands for an entity whose certificate or key could not be read (KONG.md §4.1: abort, not the default pair).
-    pub fn broken(reason: impl Into<Box<str>>) -> Self {
-        Self::known(Err(reason.into()))
-    }
-
-    /// Read at the first handshake that needs it, once for all cores: of 100,000 entities few are used in the first
-    /// seconds, and to read them all would be most of a start.
-    pub fn lazy(load: impl FnOnce() -> Result<Vec<Arc<KeyPair>>, String> + Send + 'static) -> Self {
-        Self {
-            pairs: OnceLock::new(),
-            source: Source(Mutex::new(Some(Box::new(load)))),
-        }
-    }
-
-    fn known(pairs: Pairs) -> Self {
-        Self {
-            pairs: OnceLock::from(pairs),
-            source: Source::default(),
-        }
-    }
-
-    fn pairs(&self) -> Result<&[Arc<KeyPair>], Box<str>> {
-        let pairs = self.pairs.get_or_init(|| {
-            let mut source = self.source.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let load = source.take();
-            drop(source);
-            match load {
-                Some(load) => load().map(in_order).map_err(String::into_boxed_str),
-                None => Err("an earlier attempt to read it did not end".into()),
-            }
-        });
-        match pairs {
-            Ok(pairs) => Ok(pairs),
-            Err(reason) => Err(reason.clone()),
-        }
-    }
-
-    /// The pair for a client that verifies `schemes`: ECDSA before Ed25519 before RSA. With nothing in common the first
-    /// pair, so that rustls finds nothing in common either and says so with the alert the RFC wants.
-    fn pair(&self, schemes: &[SignatureScheme]) -> Result<&Arc<KeyPair>, Box<str>> {
-        let pairs = self.pairs()?;
-        pairs
-            .iter()
-            .find(|pair| pair.signs(schemes))
-            .or(pairs.first())
-            .ok_or_else(|| "no certificate is configured".into())
-    }
-}
-
-fn in_order(pairs: impl IntoIterator<Item = Arc<KeyPair>>) -> SmallVec<[Arc<KeyPair>; 2]> {
-    let mut pairs: SmallVec<[Arc<KeyPair>; 2]> = pairs.into_iter().collect();
-    pairs.sort_by_key(|pair| preference(pair.algorithm()));
-    pairs
-}
-
-impl fmt::Debug for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Source")
-    }
-}
-
-/// The cheapest signature first (RUNTIME.md §5).
-fn preference(class: KeyClass) -> u8 {
-    match class {
-        KeyClass::Ecdsa => 0,
-        KeyClass::Ed25519 => 1,
-        KeyClass::Rsa => 2,
-    }
-}
-
-/// For which names a client certificate is asked, and with which CA names (KONG.md §5.2).
-#[derive(Default)]
-pub struct RequestMap {
-    names: BTreeMap<String, BTreeSet<Vec<u8>>>,
-}
-
-impl RequestMap {
-    /// Asks on `sni` (exact, `*.x`, `x.*`, or `*` for every name and for none) with the DER subjects given.
-    /// Several calls for one name are merged.
-    pub fn insert(&mut self, sni: &str, ca_names: impl IntoIterator<Item = Vec<u8>>) {
-        let names = self.names.entry(sni::canonical(sni)).or_default();
-        names.extend(ca_names);
-    }
-}
-
-impl fmt::Debug for RequestMap {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequestMap").finish_non_exhaustive()
-    }
-}
-
-/// One way of asking for a certificate.
-#[derive(Debug)]
-pub struct RequestEntry {
-    /// DER, sorted: two nodes with the same content have the same digest. Empty: any certificate is asked for.
-    pub ca_names: Vec<Vec<u8>>,
-    /// The names were larger than `CLIENT_CA_NAMES_SIZE_MAX` and none is sent.
-    pub names_dropped: bool,
-    digest: Digest,
 }
 
 /// One snapshot's server side: SNI table, default pair, SNI → request map, versions, suites, groups. Immutable; the next
@@ -333,58 +216,6 @@ impl fmt::Debug for ServerPolicy {
             .field("sni", &self.sni)
             .field("requests", &self.requests.distinct.len())
             .finish_non_exhaustive()
-    }
-}
-
-/// Ways of asking by name, each way held once.
-#[derive(Clone, Default)]
-struct Requests {
-    names: RouteNames<Arc<RequestEntry>>,
-    /// By digest, with the number of names that ask so.
-    distinct: Shards<Digest, (Arc<RequestEntry>, usize)>,
-}
-
-impl Requests {
-    fn set(&mut self, name: &str, ca_names: Option<Vec<Vec<u8>>>) {
-        let old = match ca_names {
-            None => self.names.remove(name),
-            Some(ca_names) => {
-                let entry = RequestEntry::new(ca_names);
-                let (entry, count) = match self.distinct.get(&entry.digest) {
-                    Some((known, count)) => (known.clone(), count + 1),
-                    None => (Arc::new(entry), 1),
-                };
-                self.distinct.insert(entry.digest, (entry.clone(), count));
-                self.names.insert(name, entry)
-            }
-        };
-        let Some(digest) = old.map(|old| old.digest) else {
-            return;
-        };
-        match self.distinct.get(&digest).cloned() {
-            Some((entry, count)) if count > 1 => {
-                self.distinct.insert(digest, (entry, count - 1));
-            }
-            _ => drop(self.distinct.remove(&digest)),
-        }
-    }
-}
-
-impl RequestEntry {
-    /// `names` in ascending order.
-    fn new(names: Vec<Vec<u8>>) -> Self {
-        // Each name stands behind a length of two bytes (RFC 8446 §4.2.4).
-        let size: usize = names.iter().map(|name| name.len() + 2).sum();
-        let names_dropped = size > CLIENT_CA_NAMES_SIZE_MAX;
-        let ca_names: Vec<Vec<u8>> = match names_dropped {
-            true => Vec::new(),
-            false => names.into_iter().filter(|name| !name.is_empty()).collect(),
-        };
-        Self {
-            digest: request_digest(true, ca_names.iter().map(Vec::as_slice)),
-            ca_names,
-            names_dropped,
-        }
     }
 }
 

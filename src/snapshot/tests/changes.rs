@@ -56,6 +56,47 @@ fn any_sequence_of_changes_compiles_to_what_the_whole_compiles_to() {
     );
 }
 
+#[test]
+fn a_settled_snapshot_answers_as_the_one_before() {
+    let recorder = Recorder::default();
+    let mut compiler = Compiler::new(globals());
+    let routes = |tables: Tables, from: u128, to: u128| {
+        (from..to).fold(tables, |tables, number| {
+            let hosts = json!({"hosts": [format!("h{number}.test")]});
+            tables.with(Kind::Routes, number, hosts)
+        })
+    };
+    let tables = routes(Tables::default(), 1, 300);
+    next(&recorder, &tables, &mut compiler);
+    assert!(compiler.settle().is_none(), "nothing has changed since");
+    let tables = routes(tables, 300, 302);
+    let added = [300, 301].map(|number| (Kind::Routes, id(number)));
+    let (changed, _) = compiler
+        .apply(&recorder, &tables.0, &added)
+        .expect("it compiles");
+    let settled = compiler.settle().expect("two routes have come");
+    assert!(compiler.settle().is_none());
+    assert_eq!((changed.number, settled.number), (2, 3));
+    assert!(Arc::ptr_eq(&changed.server, &settled.server));
+    for number in [1, 299, 300, 301, 302] {
+        let host = format!("h{number}.test");
+        let query = Query {
+            method: b"GET",
+            host: host.as_bytes(),
+            port: 443,
+            path: b"/",
+            tls: None,
+            headers: &NoHeaders,
+        };
+        let matched = |snapshot: &Snapshot| {
+            let found = snapshot.router.find(&query, &mut Scratch::default())?;
+            Some(route(snapshot, found.handle).id)
+        };
+        let expected = (number < 302).then(|| id(number));
+        assert_eq!((matched(&changed), matched(&settled)), (expected, expected));
+    }
+}
+
 fn same(
     recorder: &Recorder,
     found: &Snapshot,

@@ -205,6 +205,22 @@ fn forwarding(
 }
 
 fn address(out: &mut Vec<u8>, ip: IpAddr) {
+    // Each request has two; the formatter takes ten times as long.
+    if let IpAddr::V4(ip) = ip {
+        for (place, octet) in ip.octets().into_iter().enumerate() {
+            if place > 0 {
+                out.push(b'.');
+            }
+            if octet >= 100 {
+                out.push(b'0' + octet / 100);
+            }
+            if octet >= 10 {
+                out.push(b'0' + octet / 10 % 10);
+            }
+            out.push(b'0' + octet % 10);
+        }
+        return;
+    }
     let _ = std::io::Write::write_fmt(out, format_args!("{ip}"));
 }
 

@@ -381,3 +381,24 @@ fn debug_fields(route: &crate::snapshot::Route, out: &mut Vec<u8>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_written_as_the_formatter_writes_it() {
+        for text in [
+            "0.0.0.0",
+            "9.10.99.100",
+            "101.199.200.255",
+            "127.0.0.1",
+            "::1",
+            "2001:db8::10",
+        ] {
+            let mut out = Vec::new();
+            address(&mut out, text.parse().unwrap());
+            assert_eq!(String::from_utf8_lossy(&out), text);
+        }
+    }
+}

@@ -23,7 +23,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 use uuid::Uuid;
 
 /// One snapshot as this core uses it.
@@ -227,7 +227,7 @@ impl Core {
 
     /// Unix seconds, for certificates' dates.
     pub fn now(&self) -> u64 {
-        SystemTime::now()
+        ring::wall()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs())
     }
@@ -418,6 +418,6 @@ async fn pace(core: Rc<Core>) {
 impl Core {
     /// Now and `timeout` later.
     pub fn deadline(&self, timeout: std::time::Duration) -> Instant {
-        Instant::now() + timeout
+        ring::now() + timeout
     }
 }

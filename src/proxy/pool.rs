@@ -3,6 +3,7 @@
 
 use crate::limits;
 use crate::proxy::stream::Stream;
+use crate::ring;
 use crate::tls::Digest;
 use hashbrown::{Equivalent, HashMap};
 use std::cell::{Cell, RefCell};
@@ -100,7 +101,9 @@ impl Pool {
         }) = shelf.pop()
         {
             self.count.set(self.count.get() - 1);
-            if since.elapsed() < self.idle_timeout.get() && upstream.stream.still_idle() {
+            if ring::now().into_std().saturating_duration_since(since) < self.idle_timeout.get()
+                && upstream.stream.still_idle()
+            {
                 upstream.reused = true;
                 return Some(upstream);
             }
@@ -118,7 +121,7 @@ impl Pool {
         let mut idle = self.idle.borrow_mut();
         let entry = Idle {
             upstream,
-            since: Instant::now(),
+            since: ring::now().into_std(),
         };
         match idle.get_mut(key) {
             Some(shelf) if shelf.len() >= self.size_max.get() => return,

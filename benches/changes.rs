@@ -63,8 +63,8 @@ fn changes(criterion: &mut Criterion) {
                     turn += 1;
                 });
             });
-            if turn % 2 == 1 {
-                let (kind, number, _) = step(turn);
+            let (kind, number, there) = step(turn);
+            if !there {
                 node.change(kind, number, None);
             }
         }

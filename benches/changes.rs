@@ -18,6 +18,8 @@ const SHARE: u32 = 10;
 /// Routes per service that has any.
 const SERVED: u32 = 10;
 const START_SAMPLES: usize = 10;
+/// The number of a row that comes and goes; it refers to the first of each kind.
+const NEW: u32 = u32::MAX;
 /// Stands for a chain and a key: they are read at the first handshake, which is not measured here.
 const PEM: &str = "-----BEGIN CERTIFICATE-----";
 
@@ -36,20 +38,20 @@ fn changes(criterion: &mut Criterion) {
         type Step<'s> = &'s dyn Fn(u32) -> (Kind, u32, bool);
         let steps: [(&str, Step); 7] = [
             ("certificate replaced", &changes(Kind::Certificates)),
-            ("SNI added or deleted", &comes_and_goes((Kind::Snis, count))),
+            ("SNI added or deleted", &comes_and_goes((Kind::Snis, NEW))),
             (
                 "route added or deleted",
-                &comes_and_goes((Kind::Routes, count)),
+                &comes_and_goes((Kind::Routes, NEW)),
             ),
             ("route changed", &changes(Kind::Routes)),
             ("service of ten routes changed", &of_routes),
             (
                 "consumer added or deleted",
-                &comes_and_goes((Kind::Consumers, count)),
+                &comes_and_goes((Kind::Consumers, NEW)),
             ),
             (
                 "credential added or deleted",
-                &comes_and_goes((Kind::MtlsAuthCredentials, count)),
+                &comes_and_goes((Kind::MtlsAuthCredentials, NEW)),
             ),
         ];
         for (name, step) in steps {
@@ -61,8 +63,8 @@ fn changes(criterion: &mut Criterion) {
                     turn += 1;
                 });
             });
-            if turn % 2 == 1 {
-                let (kind, number, _) = step(turn);
+            let (kind, number, there) = step(turn);
+            if !there {
                 node.change(kind, number, None);
             }
         }
@@ -174,13 +176,14 @@ fn id(kind: Kind, number: u32) -> Uuid {
 
 fn row(kind: Kind, number: u32, version: u32) -> Map<String, Value> {
     let to = |kind, number| json!({"id": id(kind, number)});
+    let like = if number == NEW { 0 } else { number };
     let row = match kind {
         Kind::Certificates => json!({
             "cert": format!("{PEM}{number} {version}"), "key": PEM, "cert_alt": null, "key_alt": null,
         }),
         Kind::Snis => json!({
             "name": format!("host-{number}.tenant-{}.example.com", number % 97),
-            "certificate": to(Kind::Certificates, number.saturating_sub(1)),
+            "certificate": to(Kind::Certificates, like),
         }),
         Kind::Services => json!({
             "name": format!("service-{number}"), "protocol": "https", "host": format!("s{number}.test"), "port": 443,
@@ -193,11 +196,11 @@ fn row(kind: Kind, number: u32, version: u32) -> Map<String, Value> {
             "hosts": [format!("tenant{number}.example.com")], "paths": [format!("/{version}")], "headers": null,
             "snis": null, "strip_path": true, "preserve_host": false, "regex_priority": 0,
             "https_redirect_status_code": 426, "path_handling": "v0", "request_buffering": true,
-            "response_buffering": true, "service": to(Kind::Services, number - number % SERVED),
+            "response_buffering": true, "service": to(Kind::Services, like - like % SERVED),
         }),
         Kind::Consumers => json!({"username": format!("user-{number}"), "custom_id": null}),
         Kind::MtlsAuthCredentials => json!({
-            "consumer": to(Kind::Consumers, number % 10), "subject_name": format!("client-{number}"),
+            "consumer": to(Kind::Consumers, like % 10), "subject_name": format!("client-{number}"),
             "ca_certificate": null,
         }),
         _ => json!({}),

@@ -179,9 +179,7 @@ mod tests {
     fn a_change_of_a_copy_copies_one_shard() {
         let mut map: Shards<u64, ()> = Shards::with_capacity(100_000);
         assert_eq!(map.shards.len(), 1_024);
-        for key in 0..100_000 {
-            map.insert(key, ());
-        }
+        (0..100_000).for_each(|key| assert!(map.insert(key, ()).is_none()));
         let before = map.clone();
         map.remove(&7);
         map.remove(&100_000);

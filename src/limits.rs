@@ -341,3 +341,14 @@ pub const ADMIN_ARGUMENTS_MAX: usize = 1000;
 /// Steps of one form key (`config.a[b]` has three): trees of forms are walked by recursion, and Kong's deepest field
 /// (`healthchecks.active.unhealthy.http_statuses[1]`) has five.
 pub const ADMIN_FORM_DEPTH_MAX: usize = 16;
+/// Batches that wait for the store's thread: the Admin API serves 1,000 requests at once.
+pub const STORE_QUEUE_MAX: usize = 1024;
+/// Batches that share one transaction and one sync.
+pub const STORE_GROUP_MAX: usize = STORE_QUEUE_MAX;
+const _: () = assert!(STORE_GROUP_MAX <= STORE_WATCH_QUEUE_MAX);
+/// What redb keeps of the file in memory (bytes): reads come from the image, so it is for the pages a write touches.
+pub const STORE_CACHE_SIZE: usize = 64 * 1024 * 1024;
+/// Rows that are read from the file before they are parsed, all cores together.
+pub const STORE_LOAD_ROWS: usize = 8192;
+/// How long `close` waits for the disk (milliseconds).
+pub const STORE_CLOSE_MS: u64 = 10_000;

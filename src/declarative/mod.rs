@@ -19,6 +19,7 @@ pub use dump::dump;
 pub use fuzz::check_fuzz;
 #[cfg(test)]
 pub(crate) use fuzz::rows_fit;
+pub(crate) use load::parallel;
 pub use place::Failure;
 pub use secrets::Secret;
 

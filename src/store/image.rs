@@ -151,9 +151,81 @@ impl Image {
             .all(|(key, revision)| self.changed_at(key) == *revision)
     }
 
+    /// Whether the rows keep the rules between them: no value twice, no reference to what is not there.
+    ///
+    /// # Errors
+    /// The first row that does not.
+    pub fn check(&self) -> Result<(), String> {
+        for kind in Kind::ALL {
+            for (id, row) in self.config.table(kind) {
+                for (number, index) in relations::indexes_of(kind) {
+                    let holder = index
+                        .value(row)
+                        .and_then(|value| self.holder(number, &value));
+                    if holder.is_some_and(|holder| holder != *id) {
+                        return Err(format!(
+                            "{}: two rows have the same {}, {id} is one of them",
+                            kind.name(),
+                            index.fields.join(", ")
+                        ));
+                    }
+                }
+                for (_, relation) in relations::of(kind) {
+                    for target in relation.targets(row) {
+                        if self.get(relation.to, target).is_none() {
+                            return Err(format!(
+                                "{} {id}: {} refers to {target}, which is not there",
+                                kind.name(),
+                                relation.field
+                            ));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Rows of all kinds.
     pub fn row_count(&self) -> usize {
         self.rows.len()
+    }
+
+    /// Whether both hold the same rows, and indexes that say the same.
+    #[cfg(test)]
+    pub(super) fn is_like(&self, other: &Image) -> bool {
+        let ids = |image: &Image| -> Vec<std::collections::BTreeMap<Arc<str>, Uuid>> {
+            let holders = image.unique.iter();
+            holders
+                .map(|of| {
+                    of.iter()
+                        .map(|(value, of)| (value.clone(), of.id))
+                        .collect()
+                })
+                .collect()
+        };
+        let counts = |image: &Image| -> std::collections::BTreeMap<(Kind, Uuid, Kind), usize> {
+            let tallies = image.referrers.iter();
+            tallies.map(|(key, tally)| (*key, tally.count)).collect()
+        };
+        let rows =
+            |image: &Image| -> BTreeSet<(Kind, Uuid)> { image.rows.keys().copied().collect() };
+        let tables = |image: &Image| -> Vec<(Kind, Uuid, Arc<Entity>)> {
+            let kinds = Kind::ALL.into_iter();
+            kinds
+                .flat_map(|kind| {
+                    image
+                        .config
+                        .table(kind)
+                        .map(move |(id, row)| (kind, *id, row.clone()))
+                })
+                .collect()
+        };
+        tables(self) == tables(other)
+            && rows(self) == rows(other)
+            && ids(self) == ids(other)
+            && counts(self) == counts(other)
+            && self.edges == other.edges
     }
 
     pub(super) fn holder(&self, number: IndexNumber, value: &str) -> Option<Uuid> {

@@ -5,11 +5,13 @@
 //! - `image`: one consistent state, with the indexes that rules between entities need.
 //! - `plan`: what one request wants to change, and everything it looked at; becomes a `Batch`.
 //! - `hub`: the newest image, and those who wait for the next.
+//! - `embedded`: a file in the prefix.
 //! - `fixed`: the rows of a declarative file; it cannot be written to.
 //!
 //! Whatever the store is (a file in the prefix, a declarative file that cannot be written, etcd later), the Admin API
 //! sees only this.
 
+pub mod embedded;
 pub mod fixed;
 mod hub;
 pub mod image;
@@ -18,6 +20,7 @@ pub mod relations;
 #[cfg(test)]
 mod tests;
 
+pub use embedded::{Embedded, OpenError};
 pub use fixed::Fixed;
 pub use image::Image;
 pub use plan::{Plan, Violation};

@@ -284,29 +284,31 @@ impl Plan {
         let Some(service) = target("service") else {
             return Ok(());
         };
-        let mut verdict = Ok(());
-        let mut witness = None;
         let of_service = self
             .work
             .referrers(Kind::Routes, "service", Kind::Services, service);
+        let mut verdict = Ok(());
+        let mut seen = Vec::new();
         for route in of_service {
-            verdict = plugins::check_protocols(
-                plugin,
-                self.work.get(Kind::Routes, route).map(Arc::as_ref),
-            );
+            seen.push(Key::Row(Kind::Routes, route));
+            let route = self.work.get(Kind::Routes, route);
+            verdict = plugins::check_protocols(plugin, route.map(Arc::as_ref));
             if verdict.is_ok() {
-                witness = Some(route);
+                // This one is enough.
+                seen.drain(..seen.len() - 1);
                 break;
             }
         }
-        self.look_at(match witness {
-            Some(route) => Key::Row(Kind::Routes, route),
-            None => Key::Referrers {
+        if verdict.is_err() || seen.is_empty() {
+            seen.push(Key::Referrers {
                 to: Kind::Services,
                 id: service,
                 from: Kind::Routes,
-            },
-        });
+            });
+        }
+        for key in seen {
+            self.look_at(key);
+        }
         verdict
     }
 

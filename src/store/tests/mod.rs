@@ -1,7 +1,12 @@
 //! Rows as the Admin API would hand them over, and the tests of what holds between them.
 
+mod crash;
+mod disk;
+mod files;
 mod hub;
 mod plan;
+mod property;
+mod random;
 
 use super::{Image, Plan, Revision};
 use crate::entity::validate::{self, Context};

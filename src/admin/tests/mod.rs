@@ -4,6 +4,7 @@ mod attacks;
 mod certificates;
 mod concurrency;
 mod declarative;
+mod embedded;
 mod forms;
 mod generated;
 mod info;

@@ -160,13 +160,7 @@ fn status_policy(
         session_tickets: false,
         ..server.clone()
     };
-    ServerPolicy::new(
-        &settings,
-        pairs,
-        SniTable::default(),
-        requests,
-        false,
-    )
+    ServerPolicy::new(&settings, pairs, SniTable::default(), requests, false)
 }
 
 /// With `admin_ssl_client_ca` every client is asked for a certificate; whether it is a good one is judged per request.
@@ -181,7 +175,9 @@ fn admin_tls(
         let named = |reason: String| format!("admin_ssl_client_ca: {reason}");
         let mut anchors = Vec::new();
         for source in &settings.admin_ssl_client_ca {
-            let text = source.read().map_err(|error| named(format!("{source}: {error}")))?;
+            let text = source
+                .read()
+                .map_err(|error| named(format!("{source}: {error}")))?;
             let text = String::from_utf8_lossy(&text);
             let ders = crate::entity::pem::certificates(&text)
                 .map_err(|reason| named(format!("{source}: {reason}")))?;
@@ -195,8 +191,8 @@ fn admin_tls(
         requests.insert("*", trust.subject_names());
         clients = Some(Arc::new(trust));
     }
-    let policy = status_policy(server, pairs, requests)
-        .map_err(|error| format!("admin_listen: {error}"))?;
+    let policy =
+        status_policy(server, pairs, requests).map_err(|error| format!("admin_listen: {error}"))?;
     Ok(AdminTls {
         policy: Arc::new(policy),
         clients,

@@ -84,9 +84,7 @@ impl Expiries {
     pub fn soonest(&self, count: usize) -> Vec<CertificateExpiry> {
         let rows = self.order.iter().take(count);
         let mut first: Vec<CertificateExpiry> = rows
-            .filter_map(|(_, kind, id, at)| {
-                self.by_row.get(&(*kind, *id))?.found.get(*at).cloned()
-            })
+            .filter_map(|(_, kind, id, at)| self.by_row.get(&(*kind, *id))?.found.get(*at).cloned())
             .chain(self.own.iter().cloned())
             .collect();
         first.sort_by_key(|expiry| expiry.not_after);

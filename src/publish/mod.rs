@@ -174,8 +174,9 @@ impl Publisher {
     ) -> Result<Compiled, Vec<String>> {
         let number = self.number + 1;
         let current = self.current.as_deref();
-        let (snapshot, warnings) = tls_glue::compile(&self.tls, config, globals, current, number)
-            .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let (snapshot, warnings) =
+            tls_glue::compile(&self.tls, config, globals, current, number)
+                .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         let warnings = warnings.iter().map(ToString::to_string);
         Ok(Compiled {
             snapshot: Arc::new(snapshot),

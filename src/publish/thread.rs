@@ -7,8 +7,8 @@ use crate::entity::{Config, Kind};
 use crate::limits;
 use crate::mailbox::Post;
 use crate::options::Options;
-use crate::snapshot::{Globals, Snapshot};
 use crate::snapshot::tls_glue::Tls;
+use crate::snapshot::{Globals, Snapshot};
 use crate::store::fixed::Fixed;
 use crate::store::{Revision, Store, Watched};
 use crate::telemetry::access::Level;
@@ -87,19 +87,24 @@ pub fn start(parts: Parts) -> std::io::Result<Orders> {
     let (sender, orders) = bounded(limits::PUBLISH_ORDERS_MAX);
     let mut watch = parts.store.watch(parts.revision);
     let commits = sender.clone();
-    thread::Builder::new()
-        .name("watch".into())
-        .spawn(move || {
-            // Waiting here lets the store's own queue fill, which it turns into one `Lagged`.
-            while let Some(watched) = watch.next() {
-                if commits.send(Order::Changed(watched)).is_err() {
-                    return;
-                }
+    thread::Builder::new().name("watch".into()).spawn(move || {
+        // Waiting here lets the store's own queue fill, which it turns into one `Lagged`.
+        while let Some(watched) = watch.next() {
+            if commits.send(Order::Changed(watched)).is_err() {
+                return;
             }
-        })?;
+        }
+    })?;
     thread::Builder::new()
         .name("publish".into())
-        .spawn(move || Publishing { parts, orders, next: None }.run())?;
+        .spawn(move || {
+            Publishing {
+                parts,
+                orders,
+                next: None,
+            }
+            .run()
+        })?;
     Ok(Orders(sender))
 }
 
@@ -282,11 +287,11 @@ impl Changes {
 
 /// Whether two configurations are one and the same, by address: a table that was touched is another one.
 fn same(one: &Config, other: &Config) -> bool {
-    Kind::ALL.into_iter().all(|kind| {
-        match (one.tables.get(&kind), other.tables.get(&kind)) {
+    Kind::ALL.into_iter().all(
+        |kind| match (one.tables.get(&kind), other.tables.get(&kind)) {
             (Some(one), Some(other)) => one.ptr_eq(other) || (one.is_empty() && other.is_empty()),
             (None, None) => true,
             (Some(table), None) | (None, Some(table)) => table.is_empty(),
-        }
-    })
+        },
+    )
 }

@@ -494,7 +494,7 @@ fn input(
         }),
         Kind::Targets => json!({
             "upstream": some(random, Kind::Upstreams)?, "target": format!("10.0.0.{number}:80"),
-            "created_at": random.pick(&[json!(5), json!(1_700_000_000.123), json!(1_700_000_000.123_456_7), json!(1e300)]),
+            "created_at": random.pick(&[5.0, 1_700_000_000.123, 1_700_000_000.123_456_7, 1e300]),
         }),
         Kind::Plugins => match number {
             0 => json!({"name": "request-termination", "config": {

@@ -81,7 +81,7 @@ fn exported(files: &Prepared) -> String {
 
 /// Every kind, with what is lost easily.
 fn everything(upstream: &Upstream) -> String {
-    let ca = Ca::new("ca.test");
+    let ca = Ca::root("ca.test");
     let pair = Leaf::new("pem.test").dns(&["pem.test"]).self_signed();
     let cert = format!("{}\n\n", pair.cert_pem.trim_end()).replace('\n', "\r\n");
     json!({

@@ -373,3 +373,8 @@ pub const ADMIN_ARGUMENTS_MAX: usize = 1000;
 /// Steps of one form key (`config.a[b]` has three): trees of forms are walked by recursion, and Kong's deepest field
 /// (`healthchecks.active.unhealthy.http_statuses[1]`) has five.
 pub const ADMIN_FORM_DEPTH_MAX: usize = 16;
+
+// ── import ──
+
+/// Threads that check the rows of one file.
+pub const CHECK_THREADS_MAX: usize = 256;

@@ -7,6 +7,7 @@ mod support;
 
 mod attacks;
 mod command_line;
+mod config_verbs;
 mod declarative;
 mod http_bodies;
 mod http_flow;

@@ -478,7 +478,7 @@ fn input(
         }),
         Kind::Routes => json!({
             "name": format!("r{number}"), "service": maybe(random, Kind::Services),
-            "paths": [random.pick(&["/", "/a", "~/a(?<b>\\d+)$", "/#", "/a: b"])],
+            "paths": [random.pick(&["/", "/a", "~/a(?<b>\\d+)$", "/a:b"])],
             "headers": {"x-a": [random.text().replace(|c: char| c.is_control(), "-")], "Y-Ü".replace('Ü', "u"): ["~*a+"]},
             "protocols": random.pick(&[&["http", "https"][..], &["grpc"], &["http"]]),
         }),

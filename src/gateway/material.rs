@@ -475,7 +475,7 @@ mod tests {
         assert!(first.status.is_some());
         assert_eq!(folder.mode("ssl"), 0o700);
         for name in ["kong-default", "kong-default-ecdsa"] {
-            for set in ["", "status-"] {
+            for set in ["", "status-", "admin-"] {
                 assert_eq!(folder.mode(&format!("ssl/{set}{name}.key")), 0o600);
                 assert!(folder.0.join(format!("ssl/{set}{name}.crt")).exists());
             }
@@ -487,7 +487,9 @@ mod tests {
                 "ssl_cert (ECDSA)",
                 "ssl_cert (RSA)",
                 "status_ssl_cert (ECDSA)",
-                "status_ssl_cert (RSA)"
+                "status_ssl_cert (RSA)",
+                "admin_ssl_cert (ECDSA)",
+                "admin_ssl_cert (RSA)",
             ]
         );
         let open = folder.0.join("ssl/kong-default.key");

@@ -84,9 +84,9 @@ async fn forms_do_what_json_does() {
             "2.3 PATCH of a plugin without its name",
             "PATCH",
             "/plugins/p",
-            "config.status_code=405&config.echo=true",
+            "config.status_code=405&config.message=true",
             200,
-            json!({"config": {"status_code": 405, "echo": true}}),
+            json!({"config": {"status_code": 405, "message": "true"}}),
         ),
     ] {
         let fields = [("Content-Type", FORM)];

@@ -231,7 +231,8 @@ fn one_broken_service_does_not_touch_another() {
     assert_eq!((works(0), works(1)), (false, true));
 }
 
-/// What the row alone shows is told where it is read, with its place (`declarative::advise`): once is enough.
+/// What a row of a declarative file alone shows is told where it is read, with its place (`declarative::advise`): once is
+/// enough.
 #[test]
 fn what_a_row_alone_shows_is_not_told_again() {
     for service in [
@@ -240,8 +241,16 @@ fn what_a_row_alone_shows_is_not_told_again() {
         json!({"protocol": "grpcs"}),
     ] {
         let tables = Tables::default().with(Kind::Services, 2, service.clone());
-        let (_, warnings) = compile(&Recorder::default(), &tables);
-        assert_eq!(warnings, Vec::<String>::new(), "{service}");
+        for advised in [false, true] {
+            let globals = Globals {
+                advised,
+                ..globals()
+            };
+            let compiled =
+                Compiler::new(globals.clone()).full(&Recorder::default(), &tables.0, &globals);
+            let warnings = compiled.expect("sound").1;
+            assert_eq!(warnings.is_empty(), advised, "{service}: {warnings:?}");
+        }
     }
 }
 

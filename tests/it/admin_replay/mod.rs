@@ -1,3 +1,9 @@
 //! What unmodified clients of Kong send to the Admin API, replayed to the real binary (KONG-CLIENTS.md §7).
 
+mod deck;
+mod defaults;
+mod file;
 mod pages;
+mod real_deck;
+mod replay;
+mod types;

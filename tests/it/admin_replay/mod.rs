@@ -3,7 +3,12 @@
 mod deck;
 mod defaults;
 mod file;
+mod forms;
+mod ingress;
+mod manager;
 mod pages;
+mod pitfalls;
 mod real_deck;
 mod replay;
+mod terraform;
 mod types;

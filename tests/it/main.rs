@@ -5,6 +5,7 @@
 
 mod support;
 
+mod admin_replay;
 mod attacks;
 mod command_line;
 mod declarative;

@@ -23,6 +23,7 @@ pub struct Setup {
     listen: Option<Listen>,
     http_flags: String,
     https_flags: String,
+    admin: bool,
 }
 
 /// Writes `proxy_listen` given the http and the https port.
@@ -39,6 +40,7 @@ impl Setup {
             listen: None,
             http_flags: String::new(),
             https_flags: String::new(),
+            admin: false,
         }
     }
 
@@ -82,6 +84,12 @@ impl Setup {
         self
     }
 
+    /// A plain Admin listener on a free loopback port.
+    pub fn with_admin(mut self) -> Setup {
+        self.admin = true;
+        self
+    }
+
     pub fn listen(mut self, text: impl Fn(u16, u16) -> String + 'static) -> Setup {
         self.listen = Some(Box::new(text));
         self
@@ -99,6 +107,11 @@ impl Setup {
     pub fn prepare(self) -> Prepared {
         let folder = Folder::new();
         let (http, https, status) = (Port::free(), Port::free(), Port::free());
+        let admin = Port::free();
+        let admin_listen = match self.admin {
+            true => format!("127.0.0.1:{}", admin.number()),
+            false => "off".to_owned(),
+        };
         let listen = match &self.listen {
             Some(listen) => listen(http.number(), https.number()),
             None => format!(
@@ -117,7 +130,7 @@ impl Setup {
             "declarative_config",
             folder.path().join("kong.yml").display().to_string(),
         );
-        default("admin_listen", "off".into());
+        default("admin_listen", admin_listen);
         default("engine", engine());
         default("nginx_worker_processes", "1".into());
         default("cores", core_of_this_one());
@@ -146,6 +159,7 @@ impl Setup {
             http,
             https,
             status,
+            admin,
         };
         prepared.write_conf();
         prepared.write_declarative(&self.declarative);
@@ -210,6 +224,7 @@ pub struct Prepared {
     http: Port,
     https: Port,
     status: Port,
+    admin: Port,
 }
 
 impl Prepared {
@@ -319,6 +334,11 @@ impl Gateway {
 
     pub fn status(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.prepared.status.number()))
+    }
+
+    /// Of the listener that [`Setup::with_admin`] asks for.
+    pub fn admin_address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.prepared.admin.number()))
     }
 
     pub fn files(&self) -> &Prepared {

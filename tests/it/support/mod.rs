@@ -1,5 +1,6 @@
 //! What every suite stands on. Nothing here asserts on elapsed time; deadlines only end what would hang.
 
+pub mod admin;
 pub mod client;
 pub mod entities;
 pub mod external;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+pub use admin::Admin;
 pub use client::{Client, TlsClient};
 pub use gateway::{Gateway, Setup};
 pub use pki::{Ca, Leaf, Pair};

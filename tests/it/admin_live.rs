@@ -16,7 +16,7 @@ pub fn cores() -> usize {
 pub fn on_all_cores() -> Setup {
     Setup::admin()
         .workers(cores())
-        .set("accept_steering", "off")
+        .set("accept_steering", "hash")
 }
 
 /// Raised when it is dropped, so that load ends also with a test that fails.

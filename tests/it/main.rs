@@ -5,6 +5,11 @@
 
 mod support;
 
+mod admin_live;
+mod admin_live_attacks;
+mod admin_live_isolation;
+mod admin_live_reload;
+mod admin_live_uses;
 mod admin_replay;
 mod attacks;
 mod command_line;

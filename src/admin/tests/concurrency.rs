@@ -140,3 +140,61 @@ async fn no_row_is_left_behind_its_parent() {
         );
     }
 }
+
+/// A disk that does not answer: commits wait until it does.
+struct Hanging {
+    memory: Memory,
+    answers: Arc<tokio::sync::Semaphore>,
+}
+
+impl Store for Hanging {
+    fn kind(&self) -> StoreKind {
+        self.memory.kind()
+    }
+
+    fn image(&self) -> Arc<Image> {
+        self.memory.image()
+    }
+
+    fn commit(&self, batch: Batch) -> Committing {
+        let committed = self.memory.commit(batch);
+        let answers = Arc::clone(&self.answers);
+        Box::pin(async move {
+            let _answer = answers.acquire().await;
+            committed.await
+        })
+    }
+
+    fn watch(&self, from: Revision) -> Box<dyn Watch> {
+        self.memory.watch(from)
+    }
+}
+
+#[tokio::test]
+async fn reads_and_refusals_are_answered_while_commits_hang() {
+    let answers = Arc::new(tokio::sync::Semaphore::new(0));
+    let address = start(node(Arc::new(Hanging {
+        memory: Memory::default(),
+        answers: Arc::clone(&answers),
+    })))
+    .await;
+    let mut writers = JoinSet::new();
+    for number in 0..50 {
+        writers.spawn(async move {
+            let mut client = Client::connect(address).await;
+            let body = json!({"username": format!("c-{number}")});
+            client.json("POST", "/consumers", &body).await.status
+        });
+    }
+    let mut client = Client::connect(address).await;
+    for _ in 0..20 {
+        for target in ["/", "/status", "/services", "/schemas/services"] {
+            assert_eq!(client.get(target).await.status, 200, "{target}");
+        }
+        let refused = client.json("POST", "/services", &json!({})).await;
+        assert_eq!(refused.status, 400, "{}", refused.text);
+    }
+    assert!(writers.try_join_next().is_none(), "not one was answered");
+    answers.add_permits(50);
+    assert_eq!(writers.join_all().await, vec![201; 50]);
+}

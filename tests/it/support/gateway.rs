@@ -292,10 +292,19 @@ impl Prepared {
     }
 
     /// `command` runs the binary with the arguments it is given.
-    pub fn spawn_by(self, mut command: Command) -> Gateway {
+    pub fn spawn_by(self, command: Command) -> Gateway {
+        let child = self.launch(command);
+        Gateway {
+            prepared: self,
+            child,
+        }
+    }
+
+    fn launch(&self, mut command: Command) -> Child {
         let path = self.folder.path().join("output.log");
-        let output = File::create(path).expect("a file for the output");
-        let child = command
+        let output = File::options().create(true).append(true).open(path);
+        let output = output.expect("a file for the output");
+        command
             .envs(self.env.iter().cloned())
             .arg("start")
             .arg("-c")
@@ -303,11 +312,7 @@ impl Prepared {
             .stdout(output.try_clone().expect("a second handle"))
             .stderr(output)
             .spawn()
-            .expect("the binary starts");
-        Gateway {
-            prepared: self,
-            child,
-        }
+            .expect("the binary starts")
     }
 }
 
@@ -480,6 +485,21 @@ impl Gateway {
     #[track_caller]
     pub fn signal(&self, signal: i32) {
         sallyport::ring::sys::kill(self.pid(), signal).expect("the gateway takes a signal");
+    }
+
+    /// Kills it where it stands, starts it again on the same files and waits until it is ready.
+    #[track_caller]
+    pub fn kill_and_restart(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.exit();
+        self.start_again();
+    }
+
+    /// Starts it again on the same files, once it has ended, and waits until it is ready.
+    #[track_caller]
+    pub fn start_again(&mut self) {
+        self.child = self.prepared.launch(sallyport());
+        self.wait_ready();
     }
 
     /// Waits for its end.

@@ -10,5 +10,6 @@ mod pages;
 mod pitfalls;
 mod real_deck;
 mod replay;
+mod rows;
 mod terraform;
 mod types;

@@ -6,6 +6,7 @@ mod file;
 mod forms;
 mod ingress;
 mod manager;
+mod manager_pages;
 mod pages;
 mod pitfalls;
 mod real_deck;

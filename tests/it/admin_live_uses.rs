@@ -157,8 +157,13 @@ fn a_certificate_replaced_under_load_fails_no_request() {
             load.push(scope.spawn(|| {
                 let mut client = TlsClient::new().connect(gateway.https(), "pay.test");
                 while !done.is_raised() {
-                    client.get("pay.test", "/").assert_status(200);
+                    let answer = client.get("pay.test", "/");
+                    answer.assert_status(200);
                     kept_requests.fetch_add(1, Ordering::Relaxed);
+                    // After `nginx_http_keepalive_requests` of them.
+                    if answer.field("Connection") == Some("close") {
+                        client = TlsClient::new().connect(gateway.https(), "pay.test");
+                    }
                 }
             }));
         }

@@ -91,7 +91,6 @@ impl Guarded {
     fn start(ca: &Ca) -> Guarded {
         let port = Port::free();
         let gateway = Setup::admin()
-            .default_pair(&Leaf::new("admin").dns(&["localhost"]).self_signed())
             .file("ops.pem", &ca.pem)
             .set("admin_listen", format!("127.0.0.1:{} ssl", port.number()))
             .set("admin_ssl_client_ca", "@ops.pem")

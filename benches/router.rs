@@ -11,6 +11,8 @@ const ROUTE_COUNTS: [u32; 3] = [10, 1_000, 10_000];
 const REQUESTS: usize = 256;
 /// A whole build takes long; a few are enough.
 const BUILD_SAMPLES: usize = 10;
+/// Half of `limits::ROUTE_CHANGES_MAX`.
+const CHANGES: u32 = 64;
 
 /// Name, route i, and the host, path and value of `X-Tenant` of a request for it.
 type Shape = (
@@ -141,6 +143,42 @@ fn find(criterion: &mut Criterion) {
     }
 }
 
+/// What lookups cost while changes stand in a table of their own: some were replaced, others went.
+fn find_among_changes(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("router/after changes");
+    group.throughput(Throughput::Elements(1));
+    const COUNT: u32 = 10_000;
+    for (name, fill, request) in SHAPES {
+        let router = Router::build(specs(COUNT + CHANGES, fill)).expect("compiles");
+        let handles: Vec<u32> = (COUNT..COUNT + CHANGES).collect();
+        let router = router.with_changes(&handles, &[]).expect("compiles");
+        let changed: Vec<_> = specs(CHANGES, fill);
+        let router = router.with_changes(&[], &changed).expect("compiles");
+        let requests: Vec<_> = (0..REQUESTS as u32)
+            .map(|n| n * 7_919 % COUNT)
+            .map(|i| (i, request(i)))
+            .collect();
+        let mut rotation = requests.iter().cycle();
+        let mut scratch = Scratch::default();
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let (handle, (host, path, tenant)) = rotation.next().expect("endless");
+                let query = Query {
+                    method: b"GET",
+                    host: host.as_bytes(),
+                    port: 443,
+                    path: path.as_bytes(),
+                    tls: Some(Some(host)),
+                    headers: &Tenant(tenant.as_bytes()),
+                };
+                let found = router.find(black_box(&query), &mut scratch);
+                assert_eq!(found.map(|found| found.handle), Some(*handle));
+            });
+        });
+    }
+    group.finish();
+}
+
 fn build(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("router/build");
     group.sample_size(BUILD_SAMPLES);
@@ -183,5 +221,5 @@ fn normalise(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, find, build, normalise);
+criterion_group!(benches, find, find_among_changes, build, normalise);
 criterion_main!(benches);

@@ -1,8 +1,10 @@
-//! `SniTable::lookup` with 1, 10,000 and 100,000 names: an exact name, a wildcard, a name no row covers.
+//! `SniTable::lookup` with 1, 10,000 and 100,000 names: an exact name, a wildcard, a name no row covers. And what a change
+//! of one name costs.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sallyport::tls::sni::SniTable;
 use std::hint::black_box;
+use std::sync::Arc;
 
 const SIZES: [usize; 3] = [1, 10_000, 100_000];
 /// Names asked for in turn, so that the table does not stay in the first cache.
@@ -55,5 +57,41 @@ fn lookup(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, lookup);
+/// One name of 100,000 changed in a copy, by the number of names that the table was laid out for.
+fn change(c: &mut Criterion) {
+    let mut group = c.benchmark_group("sni/change one of 100,000");
+    for capacity in [50_000, 100_000, 200_000, 400_000, 800_000] {
+        let mut table = SniTable::with_capacity(capacity);
+        for i in 0..100_000 {
+            table.insert(
+                &format!("host-{i}.tenant-{}.example.com", i % 97),
+                Arc::new(i),
+            );
+        }
+        let mut turn = 0;
+        group.bench_function(BenchmarkId::new("laid out for", capacity), |b| {
+            b.iter(|| {
+                turn = (turn + 7_919) % 100_000;
+                let mut changed = table.clone();
+                let name = format!("host-{turn}.tenant-{}.example.com", turn % 97);
+                assert!(changed.insert(&name, Arc::new(turn)).is_some());
+                table = changed;
+            });
+        });
+        let names: Vec<String> = (0..ASKED)
+            .map(|i| i * 97)
+            .map(|i| format!("host-{i}.tenant-{}.example.com", i % 97))
+            .collect();
+        let mut names = names.iter().cycle();
+        group.bench_function(BenchmarkId::new("lookup, laid out for", capacity), |b| {
+            b.iter(|| {
+                let name = names.next().map(String::as_str).unwrap_or_default();
+                black_box(table.lookup(black_box(name)))
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, lookup, change);
 criterion_main!(benches);

@@ -5,6 +5,7 @@
 pub mod http1;
 pub mod limits;
 pub mod router;
+pub mod shards;
 pub mod tls;
 // ── what is configured ──
 pub mod declarative;

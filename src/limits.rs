@@ -69,6 +69,9 @@ pub const DRAIN_IDLE_MS: u64 = 1000;
 pub const ROUTE_POSTINGS_MAX: usize = 1 << 16;
 /// `|` looked at in one regex before its literal prefix is given up.
 pub const ROUTE_REGEX_ALTERNATIONS_MAX: usize = 64;
+/// Routes that came or went since the routing table was made, before it is made anew. While there are any, a lookup asks
+/// two tables. Filing 128 routes costs a change about as much as its share of filing 10,000 does (`benches/changes.rs`).
+pub const ROUTE_CHANGES_MAX: usize = 128;
 // ── settings ──
 /// A settings file larger than this is refused (bytes): Kong's own annotated file has 90 KB.
 pub const SETTINGS_FILE_SIZE_MAX: u64 = 1 << 20;
@@ -370,3 +373,8 @@ pub const ADMIN_ARGUMENTS_MAX: usize = 1000;
 /// Steps of one form key (`config.a[b]` has three): trees of forms are walked by recursion, and Kong's deepest field
 /// (`healthchecks.active.unhealthy.http_statuses[1]`) has five.
 pub const ADMIN_FORM_DEPTH_MAX: usize = 16;
+
+// ── import ──
+
+/// Threads that check the rows of one file.
+pub const CHECK_THREADS_MAX: usize = 256;

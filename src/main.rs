@@ -14,5 +14,8 @@ fn main() -> ExitCode {
         start: gateway::start,
         demo: demo::run,
         check_file: gateway::check_file,
+        parse_file: gateway::parse_file,
+        import: gateway::import,
+        export: gateway::export,
     })
 }

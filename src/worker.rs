@@ -249,8 +249,10 @@ fn take(core: &Rc<Core>, on: &ListenOn, socket: Socket, peer: SocketAddr) {
 /// Runs a connection behind a guard: a panic ends it and nothing else.
 fn spawn_connection(core: &Rc<Core>, future: impl Future<Output = ()> + 'static) {
     let core = core.clone();
+    // Boxed here: inside the task it would lie twice, and be copied at each hand-over.
+    let guarded = Guarded::new(future);
     monoio::spawn(async move {
-        if Guarded::new(future).await.is_none() {
+        if guarded.await.is_none() {
             core.metrics.borrow_mut().panic();
             crate::proxy::log::error(
                 &core,
@@ -277,6 +279,8 @@ async fn tick(core: Rc<Core>) {
         core.view();
         if count.is_multiple_of(10) {
             core.pool.sweep();
+            core.buffers.trim();
+            core.bulk_buffers.trim();
         }
     }
 }

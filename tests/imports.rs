@@ -55,7 +55,7 @@ const DOORS: &[(&str, &[&str])] = &[
 
 /// Floors from the ground up. A module uses its own floor and those below.
 const FLOORS: &[&[&str]] = &[
-    &["http1", "limits", "router", "tls"],
+    &["http1", "limits", "router", "shards", "tls"],
     &[
         "declarative",
         "entity",
@@ -77,7 +77,7 @@ const DATA_PLANE: &[&str] = &["proxy", "worker"];
 const CONTROL_PLANE: &[&str] = &["admin", "control", "publish", "resolve", "store"];
 
 /// Pure: bytes and seconds are passed in.
-const WITHOUT_CLOCK: &[&str] = &["http1", "router", "tls", "limits"];
+const WITHOUT_CLOCK: &[&str] = &["http1", "router", "shards", "tls", "limits"];
 
 #[test]
 fn each_package_has_its_door() {

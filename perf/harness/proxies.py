@@ -180,7 +180,7 @@ class SallyportProxy:
         declarative = folder / "sallyport.json"
         declarative.write_text(json.dumps(_declarative(pki, upstream), indent=1))
         for tickets in (False, True):
-            home = folder / f"sallyport{tag}-{'tickets' if tickets else 'no-tickets'}"
+            home = folder / f"{self.name}{tag}-{'tickets' if tickets else 'no-tickets'}"
             home.mkdir()
             (port,) = processes.free_ports(1)
             settings = home / "sallyport.conf"
@@ -255,3 +255,8 @@ def _declarative(pki: Pki, upstream: Upstream) -> dict:
 
 
 PROXIES = {proxy.name: proxy for proxy in (NginxProxy, HaproxyProxy, SallyportProxy)}
+
+
+def other_build(name: str, binary: Path) -> type[SallyportProxy]:
+    """The gateway from another binary, as a proxy of its own."""
+    return type("OtherBuild", (SallyportProxy,), {"name": name, "binary": binary})

@@ -30,10 +30,9 @@ def summarise(rows: list[dict], proxies: list[str], head: list[str]) -> tuple[st
 
 
 def _cpu_table(rows: list[dict], proxies: list[str], missed: list[str] | None) -> list[str]:
-    lines = [
-        "| case | proxy | median | min | max | to nginx | to haproxy | ops/s | core used | p99 µs | resumed |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    peers = _peers(proxies)
+    titles = ["case", "proxy", "median", "min", "max", *_titles(peers), "ops/s", "core used", "p99 µs", "resumed"]
+    lines = _heading(titles)
     verdicts = []
     for case in CASES:
         medians = {p: _median(rows, case.name, p, "cpu_us_per_op") for p in proxies}
@@ -50,7 +49,7 @@ def _cpu_table(rows: list[dict], proxies: list[str], missed: list[str] | None) -
             tail.append(f"{resumed / handshakes:.0%}" if handshakes else "-")
             cells = [
                 case.name, proxy, f"{medians[proxy]:.1f}", f"{min(values):.1f}", f"{max(values):.1f}",
-                _ratio(medians, proxy, "nginx"), _ratio(medians, proxy, "haproxy"),
+                *(_ratio(medians, proxy, peer) for peer in peers),
                 f"{statistics.median(row['ops_per_s'] for row in own):.0f}", f"{used:.0%}", *tail,
             ]
             lines.append(f"| {' | '.join(cells)} |")
@@ -68,17 +67,31 @@ def _cpu_table(rows: list[dict], proxies: list[str], missed: list[str] | None) -
 
 
 def _memory_table(rows: list[dict], proxies: list[str]) -> list[str]:
-    lines = ["| case | proxy | median | min | max | to nginx | to haproxy |", "|---|---|---|---|---|---|---|"]
+    peers = _peers(proxies)
+    lines = _heading(["case", "proxy", "median", "min", "max", *_titles(peers)])
     for case in MEMORY_CASES:
         medians = {p: _median(rows, case.name, p, "kib_per_connection") for p in proxies}
         for proxy in proxies:
             values = [row["kib_per_connection"] for row in _of(rows, case.name, proxy)]
             if values:
-                lines.append(
-                    f"| {case.name} | {proxy} | {medians[proxy]:.2f} | {min(values):.2f} | {max(values):.2f} "
-                    f"| {_ratio(medians, proxy, 'nginx')} | {_ratio(medians, proxy, 'haproxy')} |"
-                )
+                cells = [case.name, proxy, f"{medians[proxy]:.2f}", f"{min(values):.2f}", f"{max(values):.2f}"]
+                cells += [_ratio(medians, proxy, peer) for peer in peers]
+                lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
+
+
+def _peers(proxies: list[str]) -> list[str]:
+    """What the others are set in ratio to; the gateway itself when builds of it are compared."""
+    builds = any("@" in proxy for proxy in proxies)
+    return [proxy for proxy in proxies if proxy in ("nginx", "haproxy") or (builds and proxy == "sallyport")]
+
+
+def _titles(peers: list[str]) -> list[str]:
+    return [f"to {peer}" for peer in peers]
+
+
+def _heading(titles: list[str]) -> list[str]:
+    return [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
 
 
 def _notes(rows: list[dict]) -> list[str]:

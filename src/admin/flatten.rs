@@ -16,8 +16,10 @@ pub fn flatten(document: &Map<String, Value>, tree: &Value) -> Vec<Value> {
 /// The lists of entities among the fields of `tree`.
 fn lists(parent: &Map<String, Value>, tree: &Map<String, Value>, found: &mut Vec<Value>) {
     for (name, errors) in tree {
-        let (Some(kind), Some(rows)) = (list_of(name), parent.get(name).and_then(Value::as_array))
-        else {
+        let (Some(kind), Some(rows)) = (
+            Kind::from_name(name),
+            parent.get(name).and_then(Value::as_array),
+        ) else {
             continue;
         };
         for (row, errors) in rows.iter().zip(errors.as_array().into_iter().flatten()) {
@@ -31,7 +33,8 @@ fn lists(parent: &Map<String, Value>, tree: &Map<String, Value>, found: &mut Vec
 fn entity(kind: Kind, row: &Map<String, Value>, tree: &Map<String, Value>, found: &mut Vec<Value>) {
     let is_nested = |name: &String| {
         let below = row.get(name).and_then(Value::as_array);
-        list_of(name).is_some() && below.is_some_and(|rows| rows.iter().any(Value::is_object))
+        Kind::from_name(name).is_some()
+            && below.is_some_and(|rows| rows.iter().any(Value::is_object))
     };
     let mut errors = Vec::new();
     for (name, node) in tree.iter().filter(|(name, _)| !is_nested(name)) {
@@ -90,10 +93,6 @@ fn describe(path: &str, node: &Value, errors: &mut Vec<Value>) {
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
-}
-
-fn list_of(name: &str) -> Option<Kind> {
-    Kind::from_name(name)
 }
 
 const fn singular(kind: Kind) -> &'static str {

@@ -24,7 +24,7 @@ pub mod service;
 #[cfg(test)]
 mod tests;
 
-pub use node::{Declarative, Later, LogLevel, Node};
+pub use node::{Declarative, Later, LogLevel, Node, Timeouts};
 
 use crate::limits::{ADMIN_COMPUTING_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_LARGE_BODIES_MAX};
 use crate::telemetry::access::Level;

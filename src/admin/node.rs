@@ -3,6 +3,7 @@
 use super::cors::Origins;
 use crate::declarative::Secret;
 use crate::entity::Config;
+use crate::limits::{ADMIN_BODY_MS, ADMIN_HELLO_MS, ADMIN_IDLE_MS, ADMIN_SEND_MS};
 use crate::store::{Revision, Store};
 use crate::telemetry::access::Level;
 use crate::telemetry::log::LogHandle;
@@ -10,6 +11,7 @@ use serde_json::{Map, Value};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// An answer that takes its time.
 pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -34,6 +36,7 @@ pub struct Node {
     pub hosts: Vec<String>,
     /// Bytes of a request's content; above it 413.
     pub body_size_max: usize,
+    pub timeouts: Timeouts,
     /// Where access, audit and error lines go.
     pub log: Option<LogHandle>,
     pub log_level: LogLevel,
@@ -45,6 +48,30 @@ pub struct Node {
     pub declarative: Option<Declarative>,
 }
 
+/// What each step of a connection may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// A TLS client's first message.
+    pub hello: Duration,
+    /// From an answer to the end of the next request's head.
+    pub idle: Duration,
+    /// A request's content.
+    pub body: Duration,
+    /// For a client that takes nothing of an answer.
+    pub send: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        Timeouts {
+            hello: Duration::from_millis(ADMIN_HELLO_MS),
+            idle: Duration::from_millis(ADMIN_IDLE_MS),
+            body: Duration::from_millis(ADMIN_BODY_MS),
+            send: Duration::from_millis(ADMIN_SEND_MS),
+        }
+    }
+}
+
 pub struct LogLevel {
     pub get: Box<dyn Fn() -> Level + Send + Sync>,
     pub set: Box<dyn Fn(Level) + Send + Sync>,
@@ -53,7 +80,6 @@ pub struct LogLevel {
 /// How a whole configuration is replaced (KONG.md §7.2).
 pub struct Declarative {
     /// Reads what `{file: …}` and `{vault://env/…}` of a posted configuration point to, or refuses to.
-    #[allow(clippy::type_complexity)]
     pub secrets: Box<dyn Fn(Secret<'_>) -> Result<String, String> + Send + Sync>,
     /// Takes a checked configuration; when it is done, `store.image()` has it and every core serves it. Nothing has
     /// changed when it fails; the reasons are for the client.

@@ -12,8 +12,7 @@ use super::paths::{self, Endpoint};
 use super::reply::Reply;
 use super::{Admin, KONG_VERSION, body, host};
 use crate::limits::{
-    ADMIN_BODY_MS, ADMIN_DRAIN_SIZE_MAX, ADMIN_HEAD_SIZE_MAX, ADMIN_HELLO_MS, ADMIN_IDLE_MS,
-    ADMIN_SEND_MS, ADMIN_SMALL_BODY_SIZE_MAX, LINGER_MS,
+    ADMIN_DRAIN_SIZE_MAX, ADMIN_HEAD_SIZE_MAX, ADMIN_SMALL_BODY_SIZE_MAX, LINGER_MS,
 };
 use crate::telemetry::acceptor::{self, Accepted, Bounds, Client, Door, ListenerTls};
 use crate::telemetry::access::Level;
@@ -88,8 +87,8 @@ pub async fn serve(admin: Arc<Admin>, listener: Listener) -> std::io::Result<Inf
     let loopback = listener.tcp.local_addr()?.ip().to_canonical().is_loopback();
     let bounds = Bounds {
         permits: Arc::clone(&admin.connections),
-        hello: Duration::from_millis(ADMIN_HELLO_MS),
-        stall: Duration::from_millis(ADMIN_SEND_MS),
+        hello: admin.node.timeouts.hello,
+        stall: admin.node.timeouts.send,
     };
     let service = Service {
         admin,
@@ -122,6 +121,7 @@ impl Door for Service {
             client: accepted.client(),
             permit: Arc::clone(&accepted.permit),
         };
+        let idle = self.admin.node.timeouts.idle;
         let service = service_fn(move |request: Request<Incoming>| {
             let (service, connection) = (Arc::clone(&self), connection.clone());
             async move { Ok::<_, Infallible>(service.exchange(&connection, request).await) }
@@ -129,7 +129,7 @@ impl Door for Service {
         // A client that breaks off is nothing to act upon.
         let _ = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(Duration::from_millis(ADMIN_IDLE_MS))
+            .header_read_timeout(idle)
             .max_buf_size(ADMIN_HEAD_SIZE_MAX)
             .serve_connection(TokioIo::new(accepted.stream), service)
             .await;
@@ -277,7 +277,7 @@ impl Service {
         head: &Parts,
         endpoint: &Endpoint,
         method: Method,
-        content: Incoming,
+        mut content: Incoming,
     ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Failure> {
         let node = &self.admin.node;
         if let Err(failure) = dispatch::check_writable(node.store.kind(), endpoint, method) {
@@ -295,11 +295,15 @@ impl Service {
                 true => large.acquire_owned().await.ok(),
                 false => None,
             };
-            let content = body::collect(content, node.body_size_max).await?;
+            let content = body::collect(&mut content, node.body_size_max).await?;
             Ok((content, permit))
         };
-        match tokio::time::timeout(Duration::from_millis(ADMIN_BODY_MS), received).await {
-            Ok(received) => received,
+        match tokio::time::timeout(node.timeouts.body, received).await {
+            Ok(Ok(received)) => Ok(received),
+            Ok(Err(failure)) => {
+                drain(head, content).await;
+                Err(failure)
+            }
             Err(_) => Err(Failure::message(
                 StatusCode::REQUEST_TIMEOUT,
                 "the request body did not come in time",

@@ -1,6 +1,5 @@
-//! `check` and `config parse`: every error with its place, nothing started.
+//! `check`: every error with its place, nothing started.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::{Checked, Console, Hooks, Verbosity};
@@ -16,6 +15,7 @@ pub(super) fn check(
     let evaluated = invocation.evaluate();
     // The declarative file is checked even when a directive is refused: one run shows all.
     let Checked {
+        notes,
         warnings,
         mut errors,
     } = (hooks.check_file)(&evaluated.settings);
@@ -48,34 +48,9 @@ pub(super) fn check(
         || effective_text(&loaded),
         console,
     );
+    notes.iter().for_each(|note| console.say(note));
     console.say(&format!("{checked} is valid"));
     ExitCode::SUCCESS
-}
-
-pub(super) fn parse(
-    invocation: &Invocation,
-    file: PathBuf,
-    hooks: &Hooks,
-    console: &mut Console<'_>,
-) -> ExitCode {
-    let mut settings = match invocation.load() {
-        Ok(loaded) => loaded.settings,
-        Err(problems) => {
-            console.errors(&problems);
-            return ExitCode::FAILURE;
-        }
-    };
-    settings.declarative_config = Some(file);
-    settings.declarative_config_string = None;
-    let Checked { warnings, errors } = (hooks.check_file)(&settings);
-    warnings.iter().for_each(|warning| console.warning(warning));
-    if errors.is_empty() {
-        console.say("parse successful");
-        return ExitCode::SUCCESS;
-    }
-    console.error("Failed parsing:");
-    errors.iter().for_each(|error| console.error(error));
-    ExitCode::FAILURE
 }
 
 /// What was read and where threads go; with `--vv` the effective configuration.

@@ -3,6 +3,7 @@
 //! `start` and `demo` are passed in as [`Hooks`], so that this module stands below the gateway.
 
 mod check;
+mod config;
 mod instance;
 
 #[cfg(test)]
@@ -10,11 +11,12 @@ mod tests;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::declarative::Progress;
 use crate::settings::io::Invocation;
 use crate::settings::{Flag, Loaded, Problem, Settings};
 
@@ -25,8 +27,41 @@ pub struct Hooks {
     /// Runs the gateway in the foreground until it has drained.
     pub start: fn(Start) -> ExitCode,
     pub demo: fn(Demo) -> ExitCode,
-    /// Checks the declarative configuration that the settings name, if any.
+    /// Checks what the settings would have served: the declarative configuration they name, or the store.
     pub check_file: fn(&Settings) -> Checked,
+    /// Checks a declarative file.
+    pub parse_file: fn(&Settings, &Path, &Progress<'_>) -> Checked,
+    /// Puts a declarative file's rows into the store; gives back warnings.
+    pub import:
+        fn(&Settings, &Path, &Progress<'_>, &mut Parsed<'_>) -> Result<Vec<String>, Refused>,
+    /// Reads the store's rows; every reason why not is a line.
+    pub export: fn(&Settings) -> Result<Export, Vec<String>>,
+}
+
+/// Hears that a file is valid, with warnings.
+pub type Parsed<'a> = dyn FnMut(&[String]) + 'a;
+
+/// Why an import has not been.
+#[derive(Clone, Debug)]
+pub enum Refused {
+    /// Every error of the file, with its place.
+    Parsing(Vec<String>),
+    Other(Vec<String>),
+}
+
+impl Refused {
+    pub fn lines(self) -> Vec<String> {
+        match self {
+            Refused::Parsing(lines) | Refused::Other(lines) => lines,
+        }
+    }
+}
+
+/// Rows on their way out.
+pub struct Export {
+    pub rows: usize,
+    /// Writes a declarative file that holds them.
+    pub write: Box<dyn FnOnce(&mut dyn Write) -> io::Result<()>>,
 }
 
 /// What `start` hands over. The pid file is held by the caller as long as the hook runs.
@@ -44,6 +79,8 @@ pub struct Demo {
 /// Findings in a declarative file, each a line that names its place.
 #[derive(Clone, Debug, Default)]
 pub struct Checked {
+    /// Facts, for the standard output.
+    pub notes: Vec<String>,
     pub warnings: Vec<String>,
     pub errors: Vec<String>,
 }
@@ -63,15 +100,17 @@ pub fn run_args(
     args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     hooks: &Hooks,
     out: &mut dyn Write,
-    err: &mut dyn Write,
+    err: &mut (dyn Write + Send),
 ) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(refused) => {
             let text = refused.render();
             // Help and version are no errors and belong on the standard output.
-            let target: &mut dyn Write = if refused.use_stderr() { err } else { out };
-            let _ = write!(target, "{text}");
+            let _ = match refused.use_stderr() {
+                true => write!(err, "{text}"),
+                false => write!(out, "{text}"),
+            };
             return ExitCode::from(u8::try_from(refused.exit_code()).unwrap_or(2));
         }
     };
@@ -88,9 +127,19 @@ pub fn run_args(
                 &mut console,
             )
         }
-        Verb::Config {
-            verb: ConfigVerb::Parse { file, options },
-        } => check::parse(&options.invocation(), file, hooks, &mut console),
+        Verb::Config { verb } => match verb {
+            ConfigVerb::Parse { file, options } => {
+                config::parse(&options, &file, hooks, &mut console)
+            }
+            ConfigVerb::DbImport { file, options } => {
+                config::import(&options, &file, hooks, &mut console)
+            }
+            ConfigVerb::DbExport {
+                file,
+                force,
+                options,
+            } => config::export(&options, &file, force, hooks, &mut console),
+        },
         Verb::Stop { timeout, options } => {
             instance::stop(&options.invocation(), timeout, &mut console)
         }
@@ -170,6 +219,25 @@ enum ConfigVerb {
     /// Validate a declarative file
     Parse {
         file: PathBuf,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Put a declarative file's entities into the store, all or none; no gateway may run on the prefix
+    #[command(name = "db_import")]
+    DbImport {
+        file: PathBuf,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Write the store's entities, private keys included, to a declarative file; no gateway may run on the prefix
+    #[command(name = "db_export")]
+    DbExport {
+        /// `-` is the standard output
+        #[arg(default_value = "kong.yml")]
+        file: PathBuf,
+        /// Replace a file that exists
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         options: Options,
     },
@@ -309,7 +377,7 @@ fn quoted<'a>(line: &'a str, key: &str) -> Option<&'a str> {
 /// Where a command writes. A closed pipe ends nothing: the exit code still tells.
 struct Console<'a> {
     out: &'a mut dyn Write,
-    err: &'a mut dyn Write,
+    err: &'a mut (dyn Write + Send),
 }
 
 impl Console<'_> {

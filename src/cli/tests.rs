@@ -8,6 +8,7 @@ use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
+use crate::settings::Database;
 
 /// A folder of its own, removed at the end.
 struct Folder(PathBuf);
@@ -61,13 +62,44 @@ const HOOKS: Hooks = Hooks {
     },
     demo: |demo| ExitCode::from(if demo.once { 44 } else { 45 }),
     check_file: |settings| match &settings.declarative_config {
-        Some(path) if path.ends_with("bad.yml") => Checked {
-            warnings: vec!["bad.yml:1: a warning".into()],
-            errors: vec!["bad.yml:2: services.0.host: required field missing".into()],
-        },
-        _ => Checked::default(),
+        Some(path) => checked(path),
+        None => Checked::default(),
+    },
+    parse_file: |_, path, progress| {
+        progress(1, 2);
+        checked(path)
+    },
+    import: |_, path, progress, parsed| {
+        progress(1, 2);
+        let found = checked(path);
+        if !found.errors.is_empty() {
+            return Err(Refused::Parsing(found.errors));
+        }
+        parsed(&["a warning of the file".into()]);
+        match path.ends_with("conflict.yml") {
+            true => Err(Refused::Other(vec!["services: name is taken".into()])),
+            false => Ok(vec!["a warning of the whole".into()]),
+        }
+    },
+    export: |settings| match settings.database {
+        Database::Off => Err(vec!["database: no store".into()]),
+        Database::Embedded => Ok(Export {
+            rows: 1,
+            write: Box::new(|out| out.write_all(b"_format_version: \"3.0\"\n")),
+        }),
     },
 };
+
+fn checked(path: &Path) -> Checked {
+    match path.ends_with("bad.yml") {
+        true => Checked {
+            warnings: vec!["bad.yml:1: a warning".into()],
+            errors: vec!["bad.yml:2: services.0.host: required field missing".into()],
+            ..Checked::default()
+        },
+        false => Checked::default(),
+    }
+}
 
 fn sallyport(args: &[&str]) -> (ExitCode, String, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
@@ -183,6 +215,123 @@ fn config_parse_tells_good_from_bad() {
         err.contains("Failed parsing:\nerror: bad.yml:2: services.0.host"),
         "{err}"
     );
+}
+
+/// KONG.md §7.4.
+#[test]
+fn db_import_tells_how_far_it_came() {
+    let folder = Folder::new();
+    let conf = folder.file("s.conf", "proxy_listen = off\n");
+    let warned = "warning: a warning of the file\n";
+    // (file, exit code, standard output, standard error)
+    let rows = [
+        (
+            "good.yml",
+            0,
+            "parse successful, beginning import\nimport successful\n",
+            format!("{warned}warning: a warning of the whole\n"),
+        ),
+        (
+            "bad.yml",
+            1,
+            "",
+            "error: Failed parsing:\nerror: bad.yml:2: services.0.host: required field missing\n"
+                .into(),
+        ),
+        (
+            "conflict.yml",
+            1,
+            "parse successful, beginning import\n",
+            format!("{warned}error: services: name is taken\nerror: nothing has been imported\n"),
+        ),
+    ];
+    for (file, code, on_out, on_err) in rows {
+        let (ended, out, err) = sallyport(&["config", "db_import", file, "-c", &conf]);
+        assert!(is(ended, code), "{file}");
+        assert_eq!((out.as_str(), err), (on_out, on_err), "{file}");
+    }
+}
+
+#[test]
+fn db_export_writes_a_private_file_and_replaces_one_only_by_force() {
+    let folder = Folder::new();
+    let conf = folder.file("s.conf", "proxy_listen = off\n");
+    let target = folder.0.join("out.yml").display().to_string();
+    let export = |more: &[&str]| sallyport(&[&["config", "db_export", "-c", &conf], more].concat());
+    let text = || fs::read_to_string(&target).expect("the file");
+    let (code, out, err) = export(&[&target]);
+    assert!(is(code, 0), "{err}");
+    assert_eq!(out, format!("1 row exported to {target}\n"));
+    assert_eq!(text(), "_format_version: \"3.0\"\n");
+    let mode = || {
+        fs::metadata(&target)
+            .expect("the file")
+            .permissions()
+            .mode()
+            & 0o777
+    };
+    assert_eq!(mode(), 0o600);
+
+    fs::write(&target, "mine").expect("a file");
+    fs::set_permissions(&target, fs::Permissions::from_mode(0o644)).expect("its mode");
+    let (code, out, err) = export(&[&target]);
+    assert!(
+        is(code, 1) && out.is_empty() && err.contains("--force"),
+        "{err}"
+    );
+    assert_eq!(text(), "mine");
+    let (code, _, err) = export(&[&target, "--force"]);
+    assert!(is(code, 0), "{err}");
+    assert_eq!(
+        (text().as_str(), mode()),
+        ("_format_version: \"3.0\"\n", 0o600)
+    );
+
+    let (code, out, _) = export(&["-"]);
+    assert!(is(code, 0));
+    assert_eq!(out, "_format_version: \"3.0\"\n");
+    let (code, out, err) = export(&[&format!("{}/none/out.yml", folder.path())]);
+    assert!(
+        is(code, 1) && out.is_empty() && err.contains("none/out.yml"),
+        "{err}"
+    );
+    let (code, _, err) = export(&["-", "--set", "database=off"]);
+    assert!(is(code, 1));
+    assert_eq!(err, "error: database: no store\n");
+    // What it wrote under other names on the way is gone.
+    let mut names: Vec<String> = fs::read_dir(&folder.0)
+        .expect("the folder")
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    names.sort();
+    assert_eq!(names, ["out.yml", "s.conf"]);
+}
+
+#[test]
+fn config_parse_does_not_look_at_the_database() {
+    for value in ["postgres", "off", "embedded"] {
+        let set = format!("database={value}");
+        let args = [
+            "config",
+            "parse",
+            "good.yml",
+            "-c",
+            "/dev/null",
+            "--set",
+            &set,
+        ];
+        let (code, out, err) = sallyport(&args);
+        assert!(is(code, 0) && out == "parse successful\n", "{value}: {err}");
+    }
+    let args = ["config", "db_import", "good.yml", "-c", "/dev/null"];
+    let (code, _, err) = sallyport(&[&args[..], &["--set", "database=postgres"]].concat());
+    assert!(is(code, 1) && err.contains("database"), "{err}");
 }
 
 #[test]

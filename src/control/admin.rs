@@ -3,7 +3,7 @@
 use super::Shared;
 use crate::admin::cors::Origins;
 use crate::admin::service::{self, Clients, Listener};
-use crate::admin::{Admin, Declarative, LogLevel, Node};
+use crate::admin::{Admin, Declarative, LogLevel, Node, Timeouts};
 use crate::declarative::Secret;
 use crate::entity::Config;
 use crate::publish::{Configuration, Live, Order, Orders};
@@ -100,6 +100,7 @@ fn node(
             .map_or(usize::MAX, |size| {
                 usize::try_from(size).unwrap_or(usize::MAX)
             }),
+        timeouts: Timeouts::default(),
         log: Some(shared.logs.handle()),
         log_level: LogLevel {
             get: Box::new(move || level.level()),

@@ -4,6 +4,7 @@ use super::*;
 use crate::entity::Config;
 use crate::gateway::READING;
 use crate::publish::{Configuration, Publisher};
+use crate::settings::Flag;
 use crate::store::fixed::Fixed;
 use crate::telemetry::log::LogTargets;
 use crate::tls::provider;
@@ -29,7 +30,11 @@ fn shared(post: Post) -> Arc<Shared> {
 fn reloading(shared: &Shared, reading: Reading) -> Reloading {
     let invocation = Invocation {
         file: Some("/dev/null".into()),
-        flags: Vec::new(),
+        flags: vec![Flag {
+            flag: "--set",
+            name: "database".into(),
+            value: "off".into(),
+        }],
     };
     let loaded = invocation.evaluate().into_result().unwrap();
     let material = (reading.material)(&loaded.settings, &shared.chosen, false).unwrap();

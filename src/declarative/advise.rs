@@ -1,5 +1,5 @@
 //! What is accepted but deserves a warning.
-use super::load::parallel;
+use super::parallel::parallel;
 use super::walk::Item;
 use crate::entity::pem::{self, Algorithm, Facts};
 use crate::entity::{Entity, Kind, checks};

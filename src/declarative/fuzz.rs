@@ -1,5 +1,5 @@
 //! What must hold for every text: called by the fuzz target and by the replay of its corpus.
-use super::{Options, Secret, dump, parse};
+use super::{Options, Reading, Secret, dump, export, parse, parse_as};
 use crate::entity::{Config, Kind, rows, schema};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -9,7 +9,8 @@ use uuid::Uuid;
 /// - reading it twice gives the same outcome;
 /// - a failure has at least one line, and a tree that is not empty;
 /// - each row of a success fits its typed view, and each reference in it has its target;
-/// - a success, dumped and read again, gives the same configuration.
+/// - a success, dumped and read again, gives the same configuration;
+/// - exported and restored at another time, it does too.
 ///
 /// True when the input is a valid file.
 pub fn check_fuzz(bytes: &[u8]) -> bool {
@@ -38,6 +39,7 @@ pub fn check_fuzz(bytes: &[u8]) -> bool {
                 Ok(again) => assert_eq!(first.config, again.config, "a dump reads differently"),
                 Err(failure) => panic!("a dump is refused: {failure}"),
             }
+            restores(&first.config, &options);
             true
         }
         (Err(first), Err(second)) => {
@@ -55,6 +57,24 @@ pub fn check_fuzz(bytes: &[u8]) -> bool {
             false
         }
         _ => panic!("one reading fails, the other does not"),
+    }
+}
+
+fn restores(config: &Config, options: &Options<'_>) {
+    let mut text = Vec::new();
+    assert!(export(config, &mut text).is_ok(), "memory refuses a write");
+    let text = String::from_utf8_lossy(&text);
+    let later = Options {
+        now_ms: options.now_ms + 1_000,
+        ..*options
+    };
+    let reading = Reading {
+        keep_updated_at: true,
+        progress: None,
+    };
+    match parse_as(&text, &later, reading) {
+        Ok(again) => assert_eq!(*config, again.config, "an export reads differently"),
+        Err(failure) => panic!("an export is refused: {failure}"),
     }
 }
 

@@ -2,24 +2,30 @@
 //!
 //! One pass per entity type, in the order in which references point backwards, so that a reference finds its
 //! target known. Every look-up goes through a map: the work grows with the file, not with its square.
+use super::parallel::parallel;
 use super::place::{Failure, dotted, place};
 use super::walk::{Item, Walked};
-use super::{Loaded, Options, Warning, advise, secrets};
+use super::{Loaded, Options, Reading, Warning, advise, secrets};
 use crate::entity::errors::{Errors, Node};
 use crate::entity::schema;
 use crate::entity::validate::{self, Context};
 use crate::entity::{Config, Entity, Kind, checks, pem, plugins};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use uuid::Uuid;
 
 /// Namespace of the ids that entities without `id` get.
 const NAMESPACE: Uuid = Uuid::from_u128(0x5a11_7907_7c1d_4c0e_9d51_6d75_7475_616c);
 
-pub fn load(walked: Walked, options: &Options<'_>) -> Result<Loaded, Failure> {
+pub fn load(
+    walked: Walked,
+    options: &Options<'_>,
+    reading: Reading<'_>,
+) -> Result<Loaded, Failure> {
     let mut loader = Loader::new(walked);
     for kind in Kind::ALL {
-        loader.kind(kind, options);
+        loader.kind(kind, options, reading);
     }
     loader.check_ca_lists();
     loader.check_plugin_protocols();
@@ -37,6 +43,8 @@ struct Loader {
     made: HashMap<Uuid, u32>,
     rows: Vec<(usize, Entity)>,
     errors: BTreeMap<usize, Errors>,
+    /// Rows that have been through validation.
+    checked: AtomicUsize,
 }
 
 impl Loader {
@@ -50,10 +58,11 @@ impl Loader {
             made: HashMap::new(),
             rows: Vec::new(),
             errors: BTreeMap::new(),
+            checked: AtomicUsize::new(0),
         }
     }
 
-    fn kind(&mut self, kind: Kind, options: &Options<'_>) {
+    fn kind(&mut self, kind: Kind, options: &Options<'_>, reading: Reading<'_>) {
         let members: Vec<usize> = (0..self.walked.items.len())
             .filter(|item| self.walked.items[*item].kind == kind)
             .collect();
@@ -75,8 +84,18 @@ impl Loader {
             yaml: self.walked.yaml,
             plugins: options.plugins,
         };
+        let check = match reading.keep_updated_at {
+            true => validate::restore,
+            false => validate::insert,
+        };
+        let (count, all) = (&self.checked, self.walked.items.len());
         let checked = parallel(inputs, |(item, input)| {
-            (item, validate::insert(kind, input, &ctx))
+            let outcome = check(kind, input, &ctx);
+            let done = 1 + count.fetch_add(1, Ordering::Relaxed);
+            if let Some(progress) = reading.progress {
+                progress(done, all);
+            }
+            (item, outcome)
         });
         let mut rows = Vec::with_capacity(checked.len());
         for (item, outcome) in checked {
@@ -436,36 +455,6 @@ impl Loader {
         }
         Ok(Loaded { config, warnings })
     }
-}
-
-/// Runs `work` over the items on all cores when they are many; results in order.
-///
-/// Parsing a private key costs up to a millisecond, which 100,000 certificates would turn into minutes.
-pub fn parallel<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
-    const WORTH_A_THREAD: usize = 64;
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(16));
-    if cores == 1 || items.len() < 2 * WORTH_A_THREAD {
-        return items.into_iter().map(work).collect();
-    }
-    let size = items.len().div_ceil(cores).max(WORTH_A_THREAD);
-    let mut chunks = Vec::new();
-    let mut items = items.into_iter().peekable();
-    while items.peek().is_some() {
-        chunks.push(items.by_ref().take(size).collect::<Vec<_>>());
-    }
-    let work = &work;
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = chunks
-            .into_iter()
-            .map(|chunk| scope.spawn(move || chunk.into_iter().map(work).collect::<Vec<_>>()))
-            .collect();
-        let joined = threads.into_iter().map(|thread| match thread.join() {
-            Ok(results) => results,
-            // Ours to report, not to swallow.
-            Err(panic) => std::panic::resume_unwind(panic),
-        });
-        joined.flatten().collect()
-    })
 }
 
 fn reference_to(id: Uuid) -> Value {

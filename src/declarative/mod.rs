@@ -5,21 +5,27 @@
 mod advise;
 mod document;
 mod dump;
+mod export;
 mod fuzz;
 mod load;
+mod parallel;
 mod place;
 mod secrets;
 mod walk;
+mod yaml;
 
+#[cfg(test)]
+mod export_tests;
 #[cfg(test)]
 mod tests;
 
 pub use dump::dump;
+pub use export::export;
 #[doc(hidden)]
 pub use fuzz::check_fuzz;
 #[cfg(test)]
 pub(crate) use fuzz::rows_fit;
-pub(crate) use load::parallel;
+pub(crate) use parallel::parallel;
 pub use place::Failure;
 pub use secrets::Secret;
 
@@ -35,6 +41,17 @@ pub struct Options<'a> {
     /// Plugins that may be configured (directive `plugins`); `None`: every one there is.
     pub plugins: Option<&'a [String]>,
 }
+
+/// How a file is read where it is more than a gateway's configuration.
+#[derive(Clone, Copy, Default)]
+pub struct Reading<'a> {
+    /// `updated_at` stays as the file has it: the rows go back to where they were exported.
+    pub keep_updated_at: bool,
+    /// Told of each row that has been checked, by the thread that did: rows checked, rows of the file.
+    pub progress: Option<&'a Progress<'a>>,
+}
+
+pub type Progress<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
 #[derive(Debug)]
 pub struct Loaded {
@@ -61,9 +78,18 @@ impl fmt::Display for Warning {
 /// All errors are gathered, but for syntax, which ends the reading. Private keys and other values of the file
 /// never appear in an error; names and references do.
 pub fn parse(text: &str, options: &Options<'_>) -> Result<Loaded, Failure> {
+    parse_as(text, options, Reading::default())
+}
+
+/// As `parse`.
+pub fn parse_as(
+    text: &str,
+    options: &Options<'_>,
+    reading: Reading<'_>,
+) -> Result<Loaded, Failure> {
     let document = document::read(text)?;
     let walked = walk::walk(document)?;
-    load::load(walked, options)
+    load::load(walked, options, reading)
 }
 
 /// The document as it is written, to be shown beside its errors; `None`: it cannot be read.

@@ -94,6 +94,12 @@ impl Config {
     }
 
     pub fn remove(&mut self, kind: Kind, id: Uuid) -> Option<Arc<Entity>> {
-        self.tables.get_mut(&kind)?.remove(&id)
+        let table = self.tables.get_mut(&kind)?;
+        let removed = table.remove(&id);
+        // An emptied configuration equals one that never held the kind.
+        if table.is_empty() {
+            self.tables.remove(&kind);
+        }
+        removed
     }
 }

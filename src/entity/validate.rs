@@ -37,6 +37,11 @@ pub fn insert(kind: Kind, input: Map<String, Value>, ctx: &Context<'_>) -> Resul
     run(schema::of(kind), input, ctx, Mode::Insert)
 }
 
+/// As `insert`, for rows that come back from an export: `updated_at` stays as supplied.
+pub fn restore(kind: Kind, input: Map<String, Value>, ctx: &Context<'_>) -> Result<Entity, Errors> {
+    run(schema::of(kind), input, ctx, Mode::Restore)
+}
+
 /// Checks a PATCH: `patch` over `stored`, records merged deeply, everything else replaced.
 pub fn update(
     kind: Kind,
@@ -73,6 +78,8 @@ pub fn update(
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     Insert,
+    /// Insertion of a row as it was.
+    Restore,
     Update,
 }
 
@@ -134,7 +141,7 @@ fn run(
 }
 
 /// The table in force: for plugins, the one narrowed by the plugin's own.
-fn fields_of(schema: &Schema, name: Option<&Value>) -> Cow<'static, [Field]> {
+pub fn fields_of(schema: &Schema, name: Option<&Value>) -> Cow<'static, [Field]> {
     match (schema.kind, name.and_then(Value::as_str)) {
         (Kind::Plugins, Some(name)) => {
             plugins::fields_of(name).map_or(Cow::Borrowed(schema.fields), Cow::Owned)
@@ -220,7 +227,7 @@ fn complete(
         return Ok(None);
     }
     let input = match field.auto {
-        Some(auto) => automatic(auto, input, ctx),
+        Some(auto) => automatic(auto, input, ctx, mode),
         None => input.or_else(|| default(field)),
     };
     let value = match input {
@@ -234,8 +241,9 @@ fn complete(
     Ok(Some(value))
 }
 
-fn automatic(auto: Auto, input: Option<Value>, ctx: &Context<'_>) -> Option<Value> {
+fn automatic(auto: Auto, input: Option<Value>, ctx: &Context<'_>, mode: Mode) -> Option<Value> {
     let supplied = input.filter(|value| !value.is_null());
+    let kept = supplied.clone().filter(|_| mode == Mode::Restore);
     let seconds = || Value::from(ctx.now_ms / 1000);
     // 2^53 ms is far away, so the division is exact to the millisecond.
     let fraction = || Value::from(ctx.now_ms as f64 / 1000.0);
@@ -243,10 +251,15 @@ fn automatic(auto: Auto, input: Option<Value>, ctx: &Context<'_>) -> Option<Valu
         Auto::Id => supplied.or_else(|| Some(Uuid::new_v4().to_string().into())),
         Auto::CreatedAt => supplied.or_else(|| Some(seconds())),
         Auto::CreatedAtFraction => supplied.or_else(|| Some(fraction())),
-        Auto::UpdatedAt => Some(seconds()),
-        Auto::UpdatedAtFraction => Some(fraction()),
+        Auto::UpdatedAt => kept.or_else(|| Some(seconds())),
+        Auto::UpdatedAtFraction => kept.or_else(|| Some(fraction())),
         Auto::Computed => None,
     }
+}
+
+/// Whether a field that is left out comes to null, as it would be if null were given.
+pub fn absent_is_null(field: &Field) -> bool {
+    field.auto.is_none() && default(field).is_none()
 }
 
 fn default(field: &Field) -> Option<Value> {

@@ -1,12 +1,12 @@
 //! The declarative configuration that settings name: found, read, checked.
 
-use super::{convert, material};
+use super::{convert, material, transfer};
 use crate::cli::Checked;
-use crate::declarative::{self, Options, Secret};
+use crate::declarative::{self, Options, Progress, Reading, Secret};
 use crate::entity::Config;
 use crate::limits;
 use crate::publish::{Configuration, Publisher};
-use crate::settings::Settings;
+use crate::settings::{Database, Settings};
 use crate::tls::provider;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -16,41 +16,78 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// # Errors
 /// Every error of the file, each with its place.
 pub fn read(settings: &Settings) -> Result<Configuration, Vec<String>> {
-    let (text, folder, name) = match (
+    match (
         &settings.declarative_config,
         &settings.declarative_config_string,
     ) {
         (Some(path), _) => {
-            let text = read_text(path).map_err(|error| {
-                vec![format!("declarative_config: {}: {error}", path.display())]
-            })?;
-            (
-                text,
-                path.parent().map(Path::to_path_buf),
-                path.display().to_string(),
-            )
+            read_file(settings, path, Reading::default()).map_err(|refused| match refused {
+                Unread::Io(text) => vec![format!("declarative_config: {text}")],
+                Unread::Invalid(errors) => errors,
+            })
         }
-        (None, Some(text)) => (text.clone(), None, "declarative_config_string".to_owned()),
+        (None, Some(text)) => parse(
+            settings,
+            text,
+            None,
+            "declarative_config_string",
+            Reading::default(),
+        ),
         (None, None) => {
             let warnings = vec!["no declarative_config is set: every request gets 404".to_owned()];
-            return Ok(Configuration {
+            Ok(Configuration {
                 config: Config::default(),
                 warnings,
-            });
+            })
         }
-    };
-    let secrets = |secret: Secret<'_>| resolve(secret, folder.as_deref());
+    }
+}
+
+/// Why there is nothing to go on with.
+pub(super) enum Unread {
+    Io(String),
+    /// Each error with its place.
+    Invalid(Vec<String>),
+}
+
+impl Unread {
+    pub fn lines(self) -> Vec<String> {
+        match self {
+            Unread::Io(text) => vec![text],
+            Unread::Invalid(errors) => errors,
+        }
+    }
+}
+
+/// Reads a declarative file.
+pub(super) fn read_file(
+    settings: &Settings,
+    path: &Path,
+    reading: Reading<'_>,
+) -> Result<Configuration, Unread> {
+    let name = path.display().to_string();
+    let text = read_text(path).map_err(|error| Unread::Io(format!("{name}: {error}")))?;
+    parse(settings, &text, path.parent(), &name, reading).map_err(Unread::Invalid)
+}
+
+/// `folder`: where references to files begin. `name`: of the text, for messages.
+fn parse(
+    settings: &Settings,
+    text: &str,
+    folder: Option<&Path>,
+    name: &str,
+    reading: Reading<'_>,
+) -> Result<Configuration, Vec<String>> {
+    let secrets = |secret: Secret<'_>| resolve(secret, folder);
     let now_ms = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_millis() as i64);
-    match declarative::parse(
-        &text,
-        &Options {
-            now_ms,
-            secrets: &secrets,
-            plugins: Some(&settings.plugins),
-        },
-    ) {
+    let options = Options {
+        now_ms,
+        secrets: &secrets,
+        plugins: Some(&settings.plugins),
+    };
+    match declarative::parse_as(text, &options, reading) {
         Ok(loaded) => Ok(Configuration {
             config: loaded.config,
             warnings: loaded
@@ -67,15 +104,38 @@ pub fn read(settings: &Settings) -> Result<Configuration, Vec<String>> {
     }
 }
 
-/// For `check`: everything that a start would find in the file, compiled as a start would.
+/// For `check`: what a start would find in the declarative file or in the store, compiled as a start would.
 pub fn check_file(settings: &Settings) -> Checked {
+    match settings.database {
+        Database::Off => compiled(settings, read(settings)),
+        Database::Embedded => transfer::check_store(settings),
+    }
+}
+
+/// For `config parse`: a file, whatever the settings name.
+pub fn parse_file(settings: &Settings, path: &Path, progress: &Progress<'_>) -> Checked {
+    let reading = Reading {
+        progress: Some(progress),
+        ..Reading::default()
+    };
+    compiled(
+        settings,
+        read_file(settings, path, reading).map_err(Unread::lines),
+    )
+}
+
+/// Compiles a configuration as a start would; says what keeps one from starting.
+pub(super) fn compiled(
+    settings: &Settings,
+    configuration: Result<Configuration, Vec<String>>,
+) -> Checked {
     let mut checked = Checked::default();
     let chosen = provider::choose(convert::provider_mode(settings));
     let material = material::load(settings, &chosen, false);
-    match read(settings) {
+    match configuration {
         Ok(configuration) => match material {
             Ok(material) => {
-                let mut publisher = Publisher::new(material.globals, material.certificates, true);
+                let mut publisher = Publisher::new(material.globals, material.certificates, false);
                 if let Err(problems) = publisher.compile(&configuration) {
                     checked.errors.extend(problems);
                 }

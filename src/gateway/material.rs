@@ -5,7 +5,7 @@ use crate::http1::error_body::{Template, Templates};
 use crate::limits;
 use crate::publish::{AdminTls, Material, expiry_of};
 use crate::settings::io::read_bounded;
-use crate::settings::{PemSource, RouterFlavor, Settings, TrustSource};
+use crate::settings::{Database, PemSource, RouterFlavor, Settings, TrustSource};
 use crate::snapshot::Globals;
 use crate::telemetry::metrics::CertificateExpiry;
 use crate::tls::keys::{KeyClass, KeyPair, generate_default};
@@ -104,6 +104,7 @@ pub fn load(settings: &Settings, chosen: &Chosen, write: bool) -> Result<Materia
             proxy_trust: proxy_trust.pop(),
             fallback_trust: fallback_trust.pop(),
             traditional: settings.router_flavor == RouterFlavor::Traditional,
+            advised: settings.database == Database::Off,
         },
         certificates,
         status,
@@ -474,7 +475,7 @@ mod tests {
         assert!(first.status.is_some());
         assert_eq!(folder.mode("ssl"), 0o700);
         for name in ["kong-default", "kong-default-ecdsa"] {
-            for set in ["", "status-"] {
+            for set in ["", "status-", "admin-"] {
                 assert_eq!(folder.mode(&format!("ssl/{set}{name}.key")), 0o600);
                 assert!(folder.0.join(format!("ssl/{set}{name}.crt")).exists());
             }
@@ -486,7 +487,9 @@ mod tests {
                 "ssl_cert (ECDSA)",
                 "ssl_cert (RSA)",
                 "status_ssl_cert (ECDSA)",
-                "status_ssl_cert (RSA)"
+                "status_ssl_cert (RSA)",
+                "admin_ssl_cert (ECDSA)",
+                "admin_ssl_cert (RSA)",
             ]
         );
         let open = folder.0.join("ssl/kong-default.key");

@@ -4,12 +4,15 @@
 //! - `convert`: settings in the forms that the data plane and the control side use.
 //! - `configuration`: the declarative file.
 //! - `entities`: the store, whichever it is.
+//! - `transfer`: rows into the store and out of it, while no gateway runs.
 mod configuration;
 mod convert;
 mod entities;
 mod material;
+mod transfer;
 
-pub use configuration::check_file;
+pub use configuration::{check_file, parse_file};
+pub use transfer::{export, import};
 
 use crate::cli::Start;
 use crate::control::{self, Control, Reading};

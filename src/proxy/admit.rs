@@ -151,7 +151,10 @@ pub fn still_admitted(core: &Core, client: &Client, route: &Route, asked: &Asked
 fn lacks_authority(view: &View, route: &Route) -> bool {
     route.plugins.mtls_auth.as_ref().is_some_and(|plugin| {
         let known = &view.snapshot.authorities;
-        !plugin.ca_certificates.iter().all(|id| known.contains(id))
+        !plugin
+            .ca_certificates
+            .iter()
+            .all(|id| known.contains_key(id))
     })
 }
 

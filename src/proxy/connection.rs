@@ -19,7 +19,6 @@ use crate::proxy::{log, pump, reply};
 use crate::ring::{self, Buffer, ReadEnd, Socket};
 use crate::router;
 use crate::snapshot::Route;
-use monoio::time::Instant;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -60,6 +59,7 @@ pub async fn serve(core: Rc<Core>, socket: Socket, accepted: Accepted) {
     }
 
     // The first handshake.
+    // Boxed: a TLS session is more than a kilobyte, and every move would copy it.
     let stream = if accepted.tls {
         let Some(handshaking) = Handshaking::begin(&core) else {
             return core.metrics.borrow_mut().shed("handshakes");
@@ -73,7 +73,7 @@ pub async fn serve(core: Rc<Core>, socket: Socket, accepted: Accepted) {
             }
         }
     } else {
-        Stream::clear(socket, first)
+        Box::new(Stream::clear(socket, first))
     };
     let (facts, chain) = match stream.session() {
         Some(session) => (session.facts().cloned(), session.client_chain().cloned()),
@@ -317,7 +317,7 @@ impl Turn<'_> {
             stream.put_close_notify();
         }
         let sent = stream
-            .flush(Some(Instant::now() + core.options().send_timeout))
+            .flush(Some(ring::now() + core.options().send_timeout))
             .await;
         self.log(None);
         match (sent, close) {
@@ -359,7 +359,7 @@ async fn log_or_answer(core: &Rc<Core>, peer: SocketAddr, port: u16, failure: Fa
             if method != Some(Method::Head) {
                 answer.push_str(body);
             }
-            let deadline = Instant::now() + core.options().send_timeout;
+            let deadline = ring::now() + core.options().send_timeout;
             let _ = socket
                 .write_all(Buffer::from_vec(answer.into_bytes()), Some(deadline))
                 .await;
@@ -389,7 +389,7 @@ async fn end(core: &Rc<Core>, stream: &Stream) {
     stream.put_close_notify();
     if stream.has_output() {
         let _ = stream
-            .flush(Some(Instant::now() + core.options().send_timeout))
+            .flush(Some(ring::now() + core.options().send_timeout))
             .await;
     }
 }
@@ -397,7 +397,7 @@ async fn end(core: &Rc<Core>, stream: &Stream) {
 /// A socket closed with unread bytes is reset, and the reset may overtake the answer: so the rest is read for a moment.
 async fn linger(core: &Rc<Core>, stream: &Stream) {
     stream.socket.shutdown_write().await;
-    let deadline = Instant::now() + Duration::from_millis(limits::LINGER_MS);
+    let deadline = ring::now() + Duration::from_millis(limits::LINGER_MS);
     let mut count = 0;
     while count < limits::LINGER_SIZE_MAX {
         let (end, buffer) = stream

@@ -18,20 +18,18 @@ use crate::tls::upstream::CoreUpstream;
 use crate::{http1, limits};
 use crossbeam::channel::Receiver;
 use monoio::time::Instant;
-use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 use uuid::Uuid;
 
 /// One snapshot as this core uses it.
 pub struct View {
     pub snapshot: Arc<Snapshot>,
     pub server: CoreServer,
-    /// Route id → place in `snapshot.routes`; made when first asked for.
-    by_id: OnceCell<HashMap<Uuid, usize>>,
     /// Last, so that it goes when nothing else of this view holds the snapshot.
     _return: Return,
 }
@@ -55,20 +53,11 @@ impl View {
             _return: Return(Some(snapshot.clone()), up.clone()),
             snapshot,
             server,
-            by_id: OnceCell::new(),
         })
     }
 
     pub fn route(&self, id: Uuid) -> Option<&Arc<Route>> {
-        let routes = &self.snapshot.routes;
-        let by_id = self.by_id.get_or_init(|| {
-            routes
-                .iter()
-                .enumerate()
-                .map(|(at, route)| (route.id, at))
-                .collect()
-        });
-        routes.get(*by_id.get(&id)?)
+        self.snapshot.routes.by_id(id)
     }
 }
 
@@ -215,22 +204,15 @@ impl Core {
     fn switch(&self, snapshot: Arc<Snapshot>, options: &Options) {
         let number = snapshot.number;
         // Connections that no live service could ask for any more are closed at once, not at their idle timeout.
-        let live: HashSet<Digest> = snapshot
-            .routes
-            .iter()
-            .filter_map(|route| route.service.as_ref()?.tls.as_ref()?.as_ref().ok())
-            .map(|tls| tls.fingerprint)
-            .collect();
+        let live = |fingerprint: &Digest| snapshot.upstream_identities.contains(fingerprint);
         self.pool.bound(
             options.pool_size,
             options.pool_requests_max,
             options.pool_idle_timeout,
         );
         *self.options.borrow_mut() = Rc::new(options.clone());
-        self.pool.keep_only(&live);
-        self.upstream_tls
-            .borrow_mut()
-            .gc(|fingerprint| live.contains(fingerprint));
+        self.pool.keep_only(live);
+        self.upstream_tls.borrow_mut().gc(live);
         let before = self
             .view
             .replace(View::new(snapshot, &self.tickets, &self.up));
@@ -245,7 +227,7 @@ impl Core {
 
     /// Unix seconds, for certificates' dates.
     pub fn now(&self) -> u64 {
-        SystemTime::now()
+        ring::wall()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs())
     }
@@ -436,6 +418,6 @@ async fn pace(core: Rc<Core>) {
 impl Core {
     /// Now and `timeout` later.
     pub fn deadline(&self, timeout: std::time::Duration) -> Instant {
-        Instant::now() + timeout
+        ring::now() + timeout
     }
 }

@@ -140,7 +140,7 @@ impl Exchange {
         Exchange {
             id,
             started: Instant::now(),
-            started_at: SystemTime::now(),
+            started_at: crate::ring::wall(),
             client_ip: client.peer.ip(),
             https: client.tls.is_some(),
             status: 0,

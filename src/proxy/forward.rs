@@ -19,7 +19,6 @@ use crate::proxy::tunnel;
 use crate::ring;
 use crate::snapshot::{Host, Route, Scheme, Service, server_name};
 use crate::telemetry::metrics::Pool;
-use monoio::time::Instant;
 use smallvec::{SmallVec, smallvec};
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -260,8 +259,7 @@ impl Forward<'_> {
         match pooled {
             Some(upstream) => Ok(upstream),
             None => {
-                let deadline =
-                    Instant::now() + Duration::from_millis(self.service.connect_timeout_ms);
+                let deadline = ring::now() + Duration::from_millis(self.service.connect_timeout_ms);
                 // Boxed, as all that is rare here is: its states would make every exchange larger.
                 Box::pin(target::connect(
                     self.core,
@@ -296,7 +294,7 @@ impl Forward<'_> {
         let write_timeout = Duration::from_millis(self.service.write_timeout_ms);
         if let Err(error) = upstream
             .stream
-            .flush(Some(Instant::now() + write_timeout))
+            .flush(Some(ring::now() + write_timeout))
             .await
         {
             let (status, reason) = describe(error);
@@ -311,7 +309,7 @@ impl Forward<'_> {
             self.stream.put(b"HTTP/1.1 100 Continue\r\n\r\n");
             if self
                 .stream
-                .flush(Some(Instant::now() + self.core.options().send_timeout))
+                .flush(Some(ring::now() + self.core.options().send_timeout))
                 .await
                 .is_err()
             {

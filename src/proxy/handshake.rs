@@ -43,7 +43,11 @@ impl Failure {
 }
 
 /// Drives the handshake; `first` is what was already read (behind a PROXY protocol header).
-pub async fn accept(core: &Rc<Core>, socket: Socket, first: Buffer) -> Result<Stream, Failure> {
+pub async fn accept(
+    core: &Rc<Core>,
+    socket: Socket,
+    first: Buffer,
+) -> Result<Box<Stream>, Failure> {
     let deadline = core.deadline(core.options().handshake_timeout);
     let mut acceptor = ServerAcceptor::new();
     let mut input = first;
@@ -115,7 +119,7 @@ pub async fn accept(core: &Rc<Core>, socket: Socket, first: Buffer) -> Result<St
             pending = rest;
         }
     }
-    Ok(Stream::tls(socket, session, pending))
+    Ok(Box::new(Stream::tls(socket, session, pending)))
 }
 
 /// The wait for a client that has connected and said nothing yet; it does not hold up a drain.
@@ -126,7 +130,7 @@ async fn first_bytes(
 ) -> Result<Buffer, Failure> {
     let drained = async {
         core.draining.wait().await;
-        ring::sleep_until(Instant::now() + Duration::from_millis(limits::DRAIN_IDLE_MS)).await;
+        ring::sleep_until(ring::now() + Duration::from_millis(limits::DRAIN_IDLE_MS)).await;
     };
     let buffer = core.buffers.take();
     let (end, buffer) = socket.read_or(buffer, Some(deadline), drained).await;

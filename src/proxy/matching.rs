@@ -128,12 +128,7 @@ pub(super) fn find_route<'v>(
     };
     let found = view.snapshot.router.find(&query, scratch);
     found
-        .and_then(|found| {
-            Some((
-                view.snapshot.routes.get(found.handle as usize)?,
-                found.path_matched,
-            ))
-        })
+        .and_then(|found| Some((view.snapshot.routes.get(found.handle)?, found.path_matched)))
         .ok_or_else(|| Refusal::kong(404, "no Route matched with those values"))
 }
 

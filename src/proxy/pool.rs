@@ -3,10 +3,10 @@
 
 use crate::limits;
 use crate::proxy::stream::Stream;
+use crate::ring;
 use crate::tls::Digest;
 use hashbrown::{Equivalent, HashMap};
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -101,7 +101,9 @@ impl Pool {
         }) = shelf.pop()
         {
             self.count.set(self.count.get() - 1);
-            if since.elapsed() < self.idle_timeout.get() && upstream.stream.still_idle() {
+            if ring::now().into_std().saturating_duration_since(since) < self.idle_timeout.get()
+                && upstream.stream.still_idle()
+            {
                 upstream.reused = true;
                 return Some(upstream);
             }
@@ -119,7 +121,7 @@ impl Pool {
         let mut idle = self.idle.borrow_mut();
         let entry = Idle {
             upstream,
-            since: Instant::now(),
+            since: ring::now().into_std(),
         };
         match idle.get_mut(key) {
             Some(shelf) if shelf.len() >= self.size_max.get() => return,
@@ -144,8 +146,8 @@ impl Pool {
     }
 
     /// Drops every TLS connection whose identity no service has any more.
-    pub fn keep_only(&self, live: &HashSet<Digest>) {
-        self.retain(|key, _| key.tls.is_none_or(|tls| live.contains(&tls)));
+    pub fn keep_only(&self, live: impl Fn(&Digest) -> bool) {
+        self.retain(|key, _| key.tls.is_none_or(|tls| live(&tls)));
     }
 
     pub fn clear(&self) {

@@ -5,7 +5,7 @@ use crate::http1::framing::Framing;
 use crate::http1::{Error, chunked};
 use crate::proxy::core::Core;
 use crate::proxy::stream::{Fill, Stream, WriteError};
-use monoio::time::Instant;
+use crate::ring;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,17 +86,17 @@ pub async fn relay(
         if mover.done() && last {
             sink.put_close_notify();
         }
-        sink.flush(Some(Instant::now() + bounds.write_timeout))
+        sink.flush(Some(ring::now() + bounds.write_timeout))
             .await
             .map_err(Broken::Sink)?;
         if mover.done() {
             source.bulk(false);
             return Ok(());
         }
-        let asked = Instant::now();
+        let asked = ring::now();
         let patience = bounds.patience(mover.count, waited);
         let filled = source.fill(core, Some(asked + patience)).await;
-        waited += asked.elapsed();
+        waited += ring::now().saturating_duration_since(asked);
         match filled {
             Fill::Data => {}
             Fill::Eof { clean } => {

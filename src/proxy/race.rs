@@ -9,7 +9,6 @@ use crate::proxy::forward::{End, Forward};
 use crate::proxy::response::{Fault, Progress, Received};
 use crate::proxy::sending::Unsent;
 use crate::ring;
-use monoio::time::Instant;
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -93,7 +92,7 @@ impl Forward<'_> {
         // Looked at twice within the grace period, so that it is kept.
         let step = (self.core.options().client_verdict_grace / 2).max(Duration::from_millis(10));
         loop {
-            ring::sleep_until(Instant::now() + step).await;
+            ring::sleep_until(ring::now() + step).await;
             if !self.still_admitted(exchange) {
                 return;
             }

@@ -8,7 +8,6 @@ use crate::proxy::exchange::{Refusal, Scratch};
 use crate::proxy::proxy_protocol;
 use crate::proxy::stream::{Fill, Stream};
 use crate::ring::{self, Buffer, ReadEnd, Socket};
-use monoio::time::Instant;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,7 +16,7 @@ pub(super) async fn read_proxy_header(
     core: &Rc<Core>,
     socket: &Socket,
 ) -> Result<(Buffer, Option<SocketAddr>, Option<SocketAddr>), String> {
-    let deadline = Instant::now() + core.options().head_timeout;
+    let deadline = ring::now() + core.options().head_timeout;
     let mut buffer = core.buffers.take();
     loop {
         let (end, back) = socket.read(buffer, Some(deadline)).await;
@@ -57,14 +56,14 @@ pub(super) async fn wait_for_request(core: &Rc<Core>, stream: &Stream, served: u
     } else {
         core.options().idle_timeout
     };
-    let end = Instant::now() + timeout;
+    let end = ring::now() + timeout;
     let held_back = stream.has_output();
     let quiet = Duration::from_millis(if held_back {
         limits::TICKETS_HELD_MS
     } else {
         limits::QUIET_MS
     });
-    let quiet = (Instant::now() + quiet).min(end);
+    let quiet = (ring::now() + quiet).min(end);
     match stream
         .fill_or(core, Some(quiet), core.draining.wait())
         .await
@@ -77,7 +76,7 @@ pub(super) async fn wait_for_request(core: &Rc<Core>, stream: &Stream, served: u
     // Session tickets do not wait for ever for a response to travel with.
     if held_back
         && stream
-            .flush(Some(Instant::now() + core.options().send_timeout))
+            .flush(Some(ring::now() + core.options().send_timeout))
             .await
             .is_err()
     {
@@ -114,7 +113,7 @@ async fn wait_in_drain(core: &Rc<Core>, stream: &Stream) -> bool {
         .min(Duration::from_millis(limits::DRAIN_IDLE_MS));
     matches!(
         stream
-            .fill_or(core, Some(Instant::now() + grace), core.aborting.wait())
+            .fill_or(core, Some(ring::now() + grace), core.aborting.wait())
             .await,
         Fill::Data
     )
@@ -132,7 +131,7 @@ pub(super) async fn read_head(
         field_count_max: options.field_count_max,
         line_size_max: options.line_size_max,
     };
-    let deadline = Instant::now() + options.head_timeout;
+    let deadline = ring::now() + options.head_timeout;
     scratch.head.clear();
     let mut method = None;
     loop {

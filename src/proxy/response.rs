@@ -10,7 +10,7 @@ use crate::proxy::forward::{Forward, describe};
 use crate::proxy::pump::{self, Bounds, Broken, Emit, Mover, SourceFault};
 use crate::proxy::rewrite::{self, ResponseParts};
 use crate::proxy::stream::{Fill, Stream};
-use monoio::time::Instant;
+use crate::ring;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,7 +64,7 @@ impl Forward<'_> {
                 self.stream.put(out);
                 progress.interim.set(true);
                 self.stream
-                    .flush(Some(Instant::now() + send_timeout))
+                    .flush(Some(ring::now() + send_timeout))
                     .await
                     .map_err(|error| Fault::Client(describe(error).1))?;
                 progress.interim.set(false);
@@ -137,7 +137,7 @@ impl Forward<'_> {
                 self.stream.put_close_notify();
             }
             self.stream
-                .flush(Some(Instant::now() + send_timeout))
+                .flush(Some(ring::now() + send_timeout))
                 .await
                 .map_err(|error| Fault::Client(describe(error).1))?;
         } else {
@@ -198,7 +198,7 @@ impl Forward<'_> {
                 return Ok(());
             }
             match upstream
-                .fill(self.core, Some(Instant::now() + read_timeout))
+                .fill(self.core, Some(ring::now() + read_timeout))
                 .await
             {
                 Fill::Data => {}

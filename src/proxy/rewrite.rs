@@ -205,6 +205,22 @@ fn forwarding(
 }
 
 fn address(out: &mut Vec<u8>, ip: IpAddr) {
+    // Each request has two; the formatter takes ten times as long.
+    if let IpAddr::V4(ip) = ip {
+        for (place, octet) in ip.octets().into_iter().enumerate() {
+            if place > 0 {
+                out.push(b'.');
+            }
+            if octet >= 100 {
+                out.push(b'0' + octet / 100);
+            }
+            if octet >= 10 {
+                out.push(b'0' + octet / 10 % 10);
+            }
+            out.push(b'0' + octet % 10);
+        }
+        return;
+    }
     let _ = std::io::Write::write_fmt(out, format_args!("{ip}"));
 }
 
@@ -362,6 +378,27 @@ fn debug_fields(route: &crate::snapshot::Route, out: &mut Vec<u8>) {
         encode::field(out, b"Kong-Service-Id", service.id.to_string().as_bytes());
         if let Some(name) = &service.name {
             encode::field(out, b"Kong-Service-Name", name.as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_written_as_the_formatter_writes_it() {
+        for text in [
+            "0.0.0.0",
+            "9.10.99.100",
+            "101.199.200.255",
+            "127.0.0.1",
+            "::1",
+            "2001:db8::10",
+        ] {
+            let mut out = Vec::new();
+            address(&mut out, text.parse().unwrap());
+            assert_eq!(String::from_utf8_lossy(&out), text);
         }
     }
 }

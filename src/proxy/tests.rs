@@ -5,8 +5,8 @@ use crate::http1::error_body::Format;
 use crate::mailbox::{self, Post, Published, Up};
 use crate::options::{Options, RealIp, ResponseFields};
 use crate::ring::Engine;
-use crate::snapshot::tls_glue::{self, Tls};
-use crate::snapshot::{Globals, Snapshot};
+use crate::snapshot::tls_glue::Tls;
+use crate::snapshot::{Compiler, Globals, Snapshot};
 use crate::telemetry::log::{LogTargets, Logs};
 use crate::tls::provider;
 use crate::tls::server::ServerSettings;
@@ -47,6 +47,7 @@ fn compile(service: &str, number: u64) -> Arc<Snapshot> {
         traditional: false,
         proxy_trust: None,
         fallback_trust: None,
+        advised: false,
     };
     let tls = Tls {
         upstream_versions: Versions {
@@ -54,7 +55,9 @@ fn compile(service: &str, number: u64) -> Arc<Snapshot> {
             tls13: true,
         },
     };
-    let (snapshot, _) = tls_glue::compile(&tls, &loaded.config, &globals, None, number).unwrap();
+    let mut compiler = Compiler::new(globals.clone());
+    let (mut snapshot, _) = compiler.full(&tls, &loaded.config, &globals).unwrap();
+    snapshot.number = number;
     Arc::new(snapshot)
 }
 

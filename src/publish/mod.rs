@@ -16,8 +16,8 @@ use crate::entity::{Config, Kind};
 use crate::http1::error_body::Templates;
 use crate::mailbox::{Post, Published};
 use crate::options::Options;
-use crate::snapshot::tls_glue::{self, Tls};
-use crate::snapshot::{Globals, Snapshot};
+use crate::snapshot::tls_glue::Tls;
+use crate::snapshot::{Compiler, Globals, Problem, Snapshot, Warning};
 use crate::telemetry::metrics::CertificateExpiry;
 use crate::tls::identity::Identity;
 use crate::tls::server::ServerPolicy;
@@ -55,20 +55,12 @@ pub struct AdminTls {
 /// Compiles configurations, each with what the one before it left unchanged. It may take seconds: it belongs on a thread
 /// that may block.
 pub struct Publisher {
-    globals: Globals<Tls>,
+    compiler: Compiler<Tls>,
     tls: Tls,
-    current: Option<Arc<Snapshot>>,
     warnings: Vec<String>,
     facts: Facts,
     expiries: Arc<Mutex<Expiries>>,
-    number: u64,
     hashed: bool,
-}
-
-struct Compiled {
-    snapshot: Arc<Snapshot>,
-    warnings: Vec<String>,
-    facts: Facts,
 }
 
 /// What the status listener tells of the configuration in force.
@@ -91,18 +83,16 @@ impl Publisher {
         let mut expiries = Expiries::default();
         expiries.set_own(own_certificates);
         Publisher {
-            globals,
+            compiler: Compiler::new(globals),
             tls: Tls {
                 upstream_versions: Versions {
                     tls12: true,
                     tls13: true,
                 },
             },
-            current: None,
             warnings: Vec::new(),
             facts: Facts::default(),
             expiries: Arc::new(Mutex::new(expiries)),
-            number: 0,
             hashed,
         }
     }
@@ -117,9 +107,7 @@ impl Publisher {
         own_certificates: Vec<CertificateExpiry>,
         configuration: &Configuration,
     ) -> Result<Arc<Snapshot>, Vec<String>> {
-        let compiled = self.compiled(&globals, &configuration.config, &configuration.warnings)?;
-        self.globals = globals;
-        let snapshot = self.adopt(compiled);
+        let snapshot = self.whole(&globals, configuration)?;
         let mut expiries = self.expiries.lock().unwrap_or_else(PoisonError::into_inner);
         expiries.set_own(own_certificates);
         expiries.sync(&configuration.config);
@@ -130,15 +118,11 @@ impl Publisher {
     /// # Errors
     /// As `compile_with`.
     pub fn compile(&mut self, configuration: &Configuration) -> Result<Arc<Snapshot>, Vec<String>> {
-        let compiled = self.compiled(
-            &self.globals,
-            &configuration.config,
-            &configuration.warnings,
-        )?;
-        Ok(self.adopt(compiled))
+        let globals = self.compiler.globals().clone();
+        self.whole(&globals, configuration)
     }
 
-    /// Compiles a configuration that differs from the one before in these rows.
+    /// Compiles a configuration that differs from the one before in these rows. Costs the change.
     ///
     /// # Errors
     /// As `compile_with`.
@@ -147,14 +131,21 @@ impl Publisher {
         config: &Config,
         rows: &[(Kind, Uuid)],
     ) -> Result<Arc<Snapshot>, Vec<String>> {
-        let compiled = self.compiled(&self.globals, config, &[])?;
-        let snapshot = self.adopt(compiled);
+        let compiled = self.compiler.apply(&self.tls, config, rows);
+        let snapshot = self.adopt(compiled, config, &[])?;
         let mut expiries = self.expiries.lock().unwrap_or_else(PoisonError::into_inner);
         for (kind, id) in rows {
             expiries.set(*kind, *id, config.get(*kind, *id));
         }
         drop(expiries);
         Ok(snapshot)
+    }
+
+    /// The same configuration in a form that is looked up faster; `None`: it is.
+    pub fn settle(&mut self) -> Option<Arc<Snapshot>> {
+        let snapshot = self.compiler.settle()?;
+        self.facts.number = snapshot.number;
+        Some(Arc::new(snapshot))
     }
 
     /// Takes what certificates there are into the order of their expiry: a second for 100,000, so not part of a compilation.
@@ -165,41 +156,32 @@ impl Publisher {
             .sync(config);
     }
 
-    /// Changes nothing: an error, or a panic that is caught further out, leaves the publisher as it was.
-    fn compiled(
-        &self,
+    fn whole(
+        &mut self,
         globals: &Globals<Tls>,
-        config: &Config,
-        more: &[String],
-    ) -> Result<Compiled, Vec<String>> {
-        let number = self.number + 1;
-        let current = self.current.as_deref();
-        let (snapshot, warnings) =
-            tls_glue::compile(&self.tls, config, globals, current, number)
-                .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-        let warnings = warnings.iter().map(ToString::to_string);
-        Ok(Compiled {
-            snapshot: Arc::new(snapshot),
-            warnings: more.iter().cloned().chain(warnings).collect(),
-            facts: Facts {
-                number,
-                empty: config.tables.values().all(crate::entity::Table::is_empty),
-                hash: self.hashed.then(|| hash(config)),
-            },
-        })
+        configuration: &Configuration,
+    ) -> Result<Arc<Snapshot>, Vec<String>> {
+        let Configuration { config, warnings } = configuration;
+        let compiled = self.compiler.full(&self.tls, config, globals);
+        self.adopt(compiled, config, warnings)
     }
 
-    fn adopt(&mut self, compiled: Compiled) -> Arc<Snapshot> {
-        let Compiled {
-            snapshot,
-            warnings,
-            facts,
-        } = compiled;
-        self.number = facts.number;
-        self.warnings = warnings;
-        self.facts = facts;
-        self.current = Some(snapshot.clone());
-        snapshot
+    fn adopt(
+        &mut self,
+        compiled: Result<(Snapshot, Vec<Warning>), Vec<Problem>>,
+        config: &Config,
+        more: &[String],
+    ) -> Result<Arc<Snapshot>, Vec<String>> {
+        let (snapshot, warnings) = compiled
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let warnings = warnings.iter().map(ToString::to_string);
+        self.warnings = more.iter().cloned().chain(warnings).collect();
+        self.facts = Facts {
+            number: snapshot.number,
+            empty: config.tables.values().all(crate::entity::Table::is_empty),
+            hash: self.hashed.then(|| hash(config)),
+        };
+        Ok(Arc::new(snapshot))
     }
 
     /// What the last compilation had to say, once.

@@ -14,13 +14,17 @@ use crate::store::{Revision, Store, Watched};
 use crate::telemetry::access::Level;
 use crate::telemetry::log;
 use crate::telemetry::metrics::CertificateExpiry;
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 use tokio::sync::oneshot;
 use uuid::Uuid;
+
+/// Without an order for this long, the tables are put in order.
+const SETTLE_AFTER: Duration = Duration::from_millis(200);
 
 /// What the thread is told.
 pub enum Order {
@@ -102,6 +106,7 @@ pub fn start(parts: Parts) -> std::io::Result<Orders> {
                 parts,
                 orders,
                 next: None,
+                unsettled: false,
             }
             .run()
         })?;
@@ -113,12 +118,14 @@ struct Publishing {
     orders: Receiver<Order>,
     /// Taken from the channel, and not yet its turn.
     next: Option<Order>,
+    /// Changes have been compiled since the last time that everything was put into its fastest form.
+    unsettled: bool,
 }
 
 impl Publishing {
     fn run(mut self) {
         self.parts.publisher.index_expiries(&self.parts.config);
-        while let Some(order) = self.next.take().or_else(|| self.orders.recv().ok()) {
+        while let Some(order) = self.next() {
             let done = catch_unwind(AssertUnwindSafe(|| self.order(order)));
             if done.is_err() {
                 log::error(
@@ -129,6 +136,28 @@ impl Publishing {
                 self.parts.raise.refused(image.revision);
             }
         }
+    }
+
+    /// Waits for the next order; when none comes for a while after changes, the tables are put in order meanwhile.
+    fn next(&mut self) -> Option<Order> {
+        if let Some(order) = self.next.take() {
+            return Some(order);
+        }
+        if self.unsettled {
+            match self.orders.recv_timeout(SETTLE_AFTER) {
+                Ok(order) => return Some(order),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            self.unsettled = false;
+            let settled = catch_unwind(AssertUnwindSafe(|| self.parts.publisher.settle()))
+                .unwrap_or_default();
+            if let Some(snapshot) = settled {
+                let config = self.parts.config.clone();
+                self.publish(&snapshot, &config);
+            }
+        }
+        self.orders.recv().ok()
     }
 
     fn order(&mut self, order: Order) {
@@ -178,6 +207,7 @@ impl Publishing {
         };
         match compiled {
             Ok(snapshot) => {
+                self.unsettled = true;
                 self.publish(&snapshot, &image.config);
                 if changes.rows.is_none() {
                     self.parts.publisher.index_expiries(&image.config);

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use monoio::buf::{IoBuf, IoBufMut};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// A linear buffer: `filled` bytes lie between `start` and `end`, new ones are appended behind `end`.
 /// As an `IoBuf` it is the filled part, as an `IoBufMut` the free tail.
@@ -149,6 +149,8 @@ pub struct Pool {
     size: usize,
     kept_max: usize,
     free: RefCell<Vec<Buffer>>,
+    /// The fewest that were free at one time since the last `trim`.
+    spare: Cell<usize>,
 }
 
 impl Pool {
@@ -157,14 +159,24 @@ impl Pool {
             size,
             kept_max,
             free: RefCell::new(Vec::new()),
+            spare: Cell::new(0),
         }
     }
 
     pub fn take(&self) -> Buffer {
-        self.free
-            .borrow_mut()
-            .pop()
-            .unwrap_or_else(|| Buffer::with_capacity(self.size))
+        let taken = self.free.borrow_mut().pop();
+        self.spare
+            .set(self.spare.get().min(self.free.borrow().len()));
+        taken.unwrap_or_else(|| Buffer::with_capacity(self.size))
+    }
+
+    /// Frees what nobody has needed since the last call: a burst of connections does not keep its memory.
+    pub fn trim(&self) {
+        let mut free = self.free.borrow_mut();
+        let kept = free.len() - self.spare.get().min(free.len());
+        free.truncate(kept);
+        free.shrink_to(kept);
+        self.spare.set(kept);
     }
 
     /// Takes a buffer back. One that has grown or shrunk since is dropped.
@@ -202,6 +214,22 @@ mod tests {
         unsafe { buffer.set_init(2) };
         assert_eq!(buffer.filled(), b"ab\0\0");
         assert_eq!(buffer.bytes_init(), 4);
+    }
+
+    #[test]
+    fn a_pool_trims_what_was_never_needed() {
+        let pool = Pool::new(16, 8);
+        let burst: Vec<_> = (0..4).map(|_| pool.take()).collect();
+        burst.into_iter().for_each(|buffer| pool.put(buffer));
+        pool.trim();
+        assert_eq!(pool.free.borrow().len(), 4);
+        // One of four is in use from here on.
+        let used = pool.take();
+        pool.put(used);
+        pool.trim();
+        assert_eq!(pool.free.borrow().len(), 1);
+        pool.trim();
+        assert!(pool.free.borrow().is_empty());
     }
 
     #[test]

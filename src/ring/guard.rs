@@ -18,8 +18,12 @@ impl<F: Future> Future for Guarded<F> {
     type Output = Option<F::Output>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        super::clock::begin();
         // What the future owned is dropped by its own guards; nothing of it is looked at again.
-        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(context))) {
+        let polled = catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(context)));
+        // What runs next is another task.
+        super::clock::end();
+        match polled {
             Ok(Poll::Ready(output)) => Poll::Ready(Some(output)),
             Ok(Poll::Pending) => Poll::Pending,
             Err(_) => Poll::Ready(None),

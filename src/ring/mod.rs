@@ -2,6 +2,7 @@
 //! offers safely. No TLS, no HTTP. The one room where `unsafe` is allowed; each block has its reason.
 
 mod buffer;
+mod clock;
 mod doorbell;
 mod guard;
 mod runtime;
@@ -12,6 +13,7 @@ mod tests;
 mod time;
 
 pub use buffer::{Buffer, Pool};
+pub use clock::{now, wall};
 pub use doorbell::{Bell, Doorbell, doorbell};
 pub use guard::Guarded;
 pub use runtime::{Driver, Engine, run};

@@ -81,7 +81,8 @@ impl Socket {
     /// Appends what arrives to `buffer`. On `TimedOut` the operation and its buffer are dropped and bytes may be lost: the
     /// connection must be closed then.
     pub async fn read(&self, buffer: Buffer, deadline: Option<Instant>) -> (ReadEnd, Buffer) {
-        match before(deadline, self.stream_mut().read(buffer)).await {
+        // Pinned here, as below: what is passed on by value is copied whole.
+        match before(deadline, pin!(self.stream_mut().read(buffer))).await {
             Ok((result, buffer)) => (read_end(result), buffer),
             Err(Elapsed) => (ReadEnd::TimedOut, Buffer::default()),
         }
@@ -98,7 +99,7 @@ impl Socket {
         let handle: CancelHandle = self.canceller.borrow().handle();
         let mut cancelled = false;
         let mut operation = pin!(self.stream_mut().cancelable_read(buffer, handle));
-        let mut timer = pin!(deadline.map(monoio::time::sleep_until));
+        let mut timer = deadline.map(|deadline| Box::pin(monoio::time::sleep_until(deadline)));
         let mut interrupt = pin!(interrupt);
         let mut why = ReadEnd::Cancelled;
         let (result, buffer) = std::future::poll_fn(|context| {
@@ -108,8 +109,7 @@ impl Socket {
             if !cancelled {
                 let timed_out = timer
                     .as_mut()
-                    .as_pin_mut()
-                    .is_some_and(|timer| timer.poll(context).is_ready());
+                    .is_some_and(|timer| timer.as_mut().poll(context).is_ready());
                 if timed_out || interrupt.as_mut().poll(context).is_ready() {
                     if timed_out {
                         why = ReadEnd::TimedOut;
@@ -144,7 +144,7 @@ impl Socket {
     ) -> (ReadEnd, Buffer) {
         let mut sent = 0;
         while !buffer.is_empty() {
-            match before(deadline, self.stream_mut().write(buffer)).await {
+            match before(deadline, pin!(self.stream_mut().write(buffer))).await {
                 Ok((Ok(0), back)) => return (ReadEnd::Eof, back),
                 Ok((Ok(count), back)) => {
                     buffer = back;

@@ -22,19 +22,18 @@ pub async fn before<F: Future>(deadline: Option<Instant>, future: F) -> Result<F
     let Some(deadline) = deadline else {
         return Ok(future.await);
     };
-    let mut timer = pin!(None);
+    // Boxed: it is large and aligned to cache lines, and would make every future around it so, which each await copies.
+    let mut timer = None;
     std::future::poll_fn(move |context| {
         if let Poll::Ready(output) = future.as_mut().poll(context) {
             return Poll::Ready(Ok(output));
         }
         // The timer is made only when the future has to wait.
-        if timer.is_none() {
-            timer.set(Some(monoio::time::sleep_until(deadline)));
-        }
-        match timer.as_mut().as_pin_mut().map(|timer| timer.poll(context)) {
-            Some(Poll::Ready(())) => Poll::Ready(Err(Elapsed)),
-            _ => Poll::Pending,
-        }
+        timer
+            .get_or_insert_with(|| Box::pin(monoio::time::sleep_until(deadline)))
+            .as_mut()
+            .poll(context)
+            .map(|()| Err(Elapsed))
     })
     .await
 }

@@ -1,6 +1,7 @@
 //! From [`RouteSpec`]s to entries in order of precedence.
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use regex::bytes::{Regex, RegexBuilder};
 use uuid::Uuid;
@@ -11,29 +12,36 @@ use super::regexes::PathRegex;
 use super::{BuildError, RouteSpec};
 use crate::limits::{ROUTE_REGEX_CACHE_SIZE_MAX, ROUTE_REGEX_SIZE_MAX};
 
+/// One route, ready to be put into tables.
 pub(super) struct Compiled {
-    /// Sorted: the first wins.
-    pub(super) entries: Vec<Entry>,
-    pub(super) routes: Vec<Route>,
-    /// By route: what only the index needs.
-    pub(super) names: Vec<RouteNames>,
+    pub(super) seniority: Seniority,
+    pub(super) route: Arc<Route>,
+    /// What only the index needs.
+    pub(super) names: RouteNames,
+    pub(super) lines: Vec<(Priority, Paths)>,
 }
 
 /// What one line of precedence matches: a route with one length of its prefixes, or with all its regexes.
 pub(super) struct Entry {
-    pub(super) route: u32,
+    /// The place of the route in its table.
+    pub(super) index: u32,
+    pub(super) route: Arc<Route>,
     pub(super) paths: Paths,
 }
 
+/// Where an entry stands among all: the greater wins (KONG.md §3.2).
+pub(super) type Rank = (Priority, Seniority);
+
+#[derive(Clone)]
 pub(super) enum Paths {
     Any,
     /// All of one size, in bytes.
     Prefixes {
         size: usize,
-        texts: Box<[Box<[u8]>]>,
+        texts: Arc<[Box<[u8]>]>,
     },
     /// In the order configured: the first that matches says how much of the path was matched.
-    Regexes(Box<[PathRegex]>),
+    Regexes(Arc<[PathRegex]>),
 }
 
 impl Paths {
@@ -79,7 +87,7 @@ pub(super) struct HostPattern {
 /// spill into its neighbours. Each field is in Kong's bits: categories 63–61, plain hosts 60, headers 59–52, regex 51,
 /// regex priority 50–19, prefix size 18–0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Priority {
+pub(super) struct Priority {
     category_count: u8,
     plain_hosts: bool,
     header_count: u8,
@@ -91,77 +99,88 @@ struct Priority {
 /// What the prefix size's 19 bits hold.
 const PREFIX_SIZE_MAX: u32 = (1 << 19) - 1;
 
-pub(super) fn compile(specs: &[RouteSpec]) -> Result<Compiled, Vec<BuildError>> {
+/// Every error of every route.
+pub(super) fn compile(specs: &[RouteSpec]) -> Result<Vec<Arc<Compiled>>, Vec<BuildError>> {
     let mut errors = Vec::new();
-    let mut ranked: Vec<(Priority, Seniority, Entry)> = Vec::with_capacity(specs.len());
-    let mut routes = Vec::with_capacity(specs.len());
-    let mut names = Vec::with_capacity(specs.len());
-    for (index, spec) in (0u32..).zip(specs) {
-        let mut refuse = |field: &str, reason: String| {
-            errors.push(BuildError {
-                route: spec.id,
-                handle: spec.handle,
-                field: field.into(),
-                reason,
-            });
-        };
-        let hosts = each(&spec.hosts, host_pattern, |reason| refuse("hosts", reason));
-        let snis = each(&spec.snis, sni_pattern, |reason| refuse("snis", reason));
-        let headers = header_tests(&spec.headers, &mut refuse);
-        let paths = path_entries(&spec.paths, &mut refuse);
-        let base = priority(spec, &hosts);
-        if base.category_count == 0 {
-            refuse(
-                "@entity",
-                "names no method, host, header, path or SNI, and would match every request".into(),
-            );
-        }
-        for paths in paths {
-            ranked.push((
-                with_paths(base, &paths, spec.regex_priority),
-                seniority(spec),
-                Entry {
-                    route: index,
-                    paths,
-                },
-            ));
-        }
-        let mut methods: Vec<Box<[u8]>> = spec
-            .methods
-            .iter()
-            .map(|method| method.as_bytes().into())
-            .collect();
-        methods.sort_unstable();
-        let sni_table = (!snis.is_empty()).then(|| {
-            let mut table = NameTable::default();
-            for sni in &snis {
-                *table.slot(sni) = ();
-            }
-            table
+    let routes = specs.iter().map(|spec| compile_route(spec, &mut errors));
+    let routes = routes.map(Arc::new).collect();
+    if errors.is_empty() {
+        Ok(routes)
+    } else {
+        Err(errors)
+    }
+}
+
+fn compile_route(spec: &RouteSpec, errors: &mut Vec<BuildError>) -> Compiled {
+    let mut refuse = |field: &str, reason: String| {
+        errors.push(BuildError {
+            route: spec.id,
+            handle: spec.handle,
+            field: field.into(),
+            reason,
         });
-        routes.push(Route {
+    };
+    let hosts = each(&spec.hosts, host_pattern, |reason| refuse("hosts", reason));
+    let snis = each(&spec.snis, sni_pattern, |reason| refuse("snis", reason));
+    let headers = header_tests(&spec.headers, &mut refuse);
+    let paths = path_entries(&spec.paths, &mut refuse);
+    let base = priority(spec, &hosts);
+    if base.category_count == 0 {
+        refuse(
+            "@entity",
+            "names no method, host, header, path or SNI, and would match every request".into(),
+        );
+    }
+    let lines = paths.into_iter().map(|paths| {
+        let priority = with_paths(base, &paths, spec.regex_priority);
+        (priority, paths)
+    });
+    let mut methods: Vec<Box<[u8]>> = spec
+        .methods
+        .iter()
+        .map(|method| method.as_bytes().into())
+        .collect();
+    methods.sort_unstable();
+    let sni_table = (!snis.is_empty()).then(|| {
+        let mut table = NameTable::default();
+        for sni in &snis {
+            *table.slot(sni) = ();
+        }
+        table
+    });
+    Compiled {
+        seniority: seniority(spec),
+        route: Arc::new(Route {
             handle: spec.handle,
             methods: methods.into(),
             headers,
             snis: sni_table,
-        });
-        names.push(RouteNames { hosts, snis });
+        }),
+        names: RouteNames { hosts, snis },
+        lines: lines.collect(),
     }
-    if !errors.is_empty() {
-        return Err(errors);
+}
+
+/// The lines of precedence of all `routes`, the first wins, each with its rank.
+pub(super) fn in_order(routes: &[Arc<Compiled>]) -> Vec<(Rank, Entry)> {
+    let mut entries = Vec::with_capacity(routes.len());
+    for (index, compiled) in (0u32..).zip(routes) {
+        for (priority, paths) in &compiled.lines {
+            let entry = Entry {
+                index,
+                route: compiled.route.clone(),
+                paths: paths.clone(),
+            };
+            entries.push(((*priority, compiled.seniority), entry));
+        }
     }
     // Stable: of two routes with one id (which no store holds) the first stays first.
-    ranked.sort_by_key(|(priority, seniority, _)| Reverse((*priority, *seniority)));
-    let entries = ranked.into_iter().map(|(_, _, entry)| entry).collect();
-    Ok(Compiled {
-        entries,
-        routes,
-        names,
-    })
+    entries.sort_by_key(|(rank, _)| Reverse(*rank));
+    entries
 }
 
 /// What decides between equal priorities; the greater wins.
-type Seniority = (Option<Reverse<i64>>, Uuid);
+pub(super) type Seniority = (Option<Reverse<i64>>, Uuid);
 
 fn seniority(spec: &RouteSpec) -> Seniority {
     (spec.created_at.map(Reverse), spec.id)

@@ -2,10 +2,12 @@
 //!
 //! A posting says that an entry can match there and what is left to check. Every list of postings is in order of
 //! precedence, so a search reads it only as far as the best match found so far.
+use std::sync::Arc;
+
 use ahash::AHashMap;
 use regex::bytes::RegexSet;
 
-use super::compile::{Compiled, Paths, Route, RouteNames};
+use super::compile::{Compiled, Entry, Paths, Route, RouteNames};
 use super::names::{NamePattern, NameTable};
 use super::regexes;
 use crate::limits::{ROUTE_PLACES_MAX, ROUTE_POSTINGS_MAX};
@@ -101,12 +103,32 @@ struct Draft {
     any_path: Vec<Posting>,
 }
 
-pub(super) fn build(compiled: &Compiled) -> (NameTable<Bucket>, Bucket) {
+/// What a table files.
+pub(super) struct Filed<'f> {
+    /// In order of rank.
+    pub(super) entries: &'f [Entry],
+    /// By `Entry::index`.
+    pub(super) routes: &'f [Arc<Compiled>],
+    /// Whether long lists of regexes get guards, which are slow to make.
+    pub(super) guarded: bool,
+}
+
+impl<'f> Filed<'f> {
+    fn entry(&self, posting: &Posting) -> &'f Entry {
+        &self.entries[posting.entry as usize]
+    }
+
+    fn names(&self, entry: &Entry) -> &'f RouteNames {
+        &self.routes[entry.index as usize].names
+    }
+}
+
+pub(super) fn build(filed: &Filed) -> (NameTable<Bucket>, Bucket) {
     let mut hosts: NameTable<Draft> = NameTable::default();
     let mut hostless = Draft::default();
     // In order of rank, so that every list comes out in it.
-    for (rank, entry) in (0u32..).zip(&compiled.entries) {
-        let names = &compiled.names[entry.route as usize];
+    for (rank, entry) in (0u32..).zip(filed.entries) {
+        let names = filed.names(entry);
         let places = places(&entry.paths, names.hosts.len());
         if names.hosts.is_empty() {
             hostless.file(
@@ -128,15 +150,15 @@ pub(super) fn build(compiled: &Compiled) -> (NameTable<Bucket>, Bucket) {
         }
     }
     (
-        hosts.map(|draft| draft.finish(compiled)),
-        hostless.finish(compiled),
+        hosts.map(|draft| draft.finish(filed)),
+        hostless.finish(filed),
     )
 }
 
 /// Where in a bucket an entry belongs.
 enum Place<'p> {
     Prefix(&'p [u8]),
-    Regex { literal: Vec<u8>, index: u32 },
+    Regex { literal: &'p [u8], index: u32 },
     AnyPath(PathCheck),
 }
 
@@ -150,7 +172,7 @@ fn places(paths: &Paths, host_count: usize) -> Vec<Place<'_>> {
             texts.iter().map(|text| Place::Prefix(text)).collect()
         }
         Paths::Regexes(list) if fits(list.len()) => (0u32..)
-            .zip(list)
+            .zip(list.iter())
             .map(|(index, regex)| Place::Regex {
                 literal: regex.literal_prefix(),
                 index,
@@ -175,7 +197,7 @@ impl Draft {
                         ..posting
                     };
                     self.regexes
-                        .entry(literal.as_slice().into())
+                        .entry((*literal).into())
                         .or_default()
                         .push(posting);
                 }
@@ -187,9 +209,9 @@ impl Draft {
         }
     }
 
-    fn finish(self, compiled: &Compiled) -> Bucket {
-        let prefixes = PrefixTable::build(self.prefixes, compiled);
-        let regexes = PrefixTable::build(self.regexes, compiled);
+    fn finish(self, filed: &Filed) -> Bucket {
+        let prefixes = PrefixTable::build(self.prefixes, filed);
+        let regexes = PrefixTable::build(self.regexes, filed);
         let rank_min = prefixes
             .rank_min()
             .min(regexes.rank_min())
@@ -198,7 +220,7 @@ impl Draft {
             rank_min,
             prefixes,
             regexes,
-            any_path: List::build(self.any_path, compiled),
+            any_path: List::build(self.any_path, filed),
         }
     }
 }
@@ -219,7 +241,7 @@ impl Default for Bucket {
 }
 
 impl PrefixTable {
-    fn build(lists: ByText<Vec<Posting>>, compiled: &Compiled) -> PrefixTable {
+    fn build(lists: ByText<Vec<Posting>>, filed: &Filed) -> PrefixTable {
         let mut lists: Vec<_> = lists.into_iter().collect();
         lists.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let mut nodes: Vec<PrefixNode> = Vec::with_capacity(lists.len());
@@ -235,7 +257,7 @@ impl PrefixTable {
                     .filter(|_| nodes[index].parent != NONE);
             }
             let rank = first_rank(&postings);
-            let list = List::build(postings, compiled);
+            let list = List::build(postings, filed);
             let node = match parent {
                 None => PrefixNode {
                     text,
@@ -315,21 +337,21 @@ fn jump(nodes: &[PrefixNode], parent: usize) -> u32 {
 }
 
 impl List {
-    fn build(postings: Vec<Posting>, compiled: &Compiled) -> List {
+    fn build(postings: Vec<Posting>, filed: &Filed) -> List {
         let condition = |has: fn(&Route) -> bool| {
-            postings.iter().any(|posting| {
-                has(&compiled.routes[compiled.entries[posting.entry as usize].route as usize])
-            })
+            postings
+                .iter()
+                .any(|posting| has(&filed.entry(posting).route))
         };
         let snis = condition(|route| route.snis.is_some());
         let splits =
             snis || condition(|route| !route.methods.is_empty() || !route.headers.is_empty());
         if postings.len() <= FLAT_SIZE_MAX || !splits {
-            return List::Flat(Run::build(postings, compiled));
+            return List::Flat(Run::build(postings, filed));
         }
         List::Split(Box::new(Split {
-            tls: Keyed::build(&postings, compiled, true),
-            plain: snis.then(|| Keyed::build(&postings, compiled, false)),
+            tls: Keyed::build(&postings, filed, true),
+            plain: snis.then(|| Keyed::build(&postings, filed, false)),
         }))
     }
 }
@@ -342,14 +364,11 @@ enum Key<'k> {
 }
 
 impl Keyed {
-    fn build(postings: &[Posting], compiled: &Compiled, tls: bool) -> Keyed {
+    fn build(postings: &[Posting], filed: &Filed, tls: bool) -> Keyed {
         let keys = |posting: &Posting| {
-            let entry = &compiled.entries[posting.entry as usize];
-            let (route, names) = (
-                &compiled.routes[entry.route as usize],
-                &compiled.names[entry.route as usize],
-            );
-            let mut sets = key_sets(route, names, tls);
+            let entry = filed.entry(posting);
+            let names = filed.names(entry);
+            let mut sets = key_sets(&entry.route, names, tls);
             let places = entry.paths.count().saturating_mul(names.hosts.len().max(1));
             sets.retain(|set| {
                 set.len() == 1 || set.len().saturating_mul(places) <= ROUTE_POSTINGS_MAX
@@ -386,7 +405,7 @@ impl Keyed {
                 }
             }
         }
-        let run = |postings| Run::build(postings, compiled);
+        let run = |postings| Run::build(postings, filed);
         Keyed {
             snis: snis.map(run),
             headers: headers
@@ -442,16 +461,14 @@ fn key_sets<'k>(route: &'k Route, names: &'k RouteNames, tls: bool) -> Vec<Vec<K
 }
 
 impl Run {
-    fn build(postings: Vec<Posting>, compiled: &Compiled) -> Run {
-        let regex = |posting: &Posting| match (
-            posting.path,
-            &compiled.entries[posting.entry as usize].paths,
-        ) {
+    fn build(postings: Vec<Posting>, filed: &Filed) -> Run {
+        let regex = |posting: &Posting| match (posting.path, &filed.entry(posting).paths) {
             (PathCheck::Regex(index), Paths::Regexes(list)) => list.get(index as usize),
             _ => None,
         };
-        let guarded =
-            postings.len() > GUARD_SIZE && postings.iter().all(|posting| regex(posting).is_some());
+        let guarded = filed.guarded
+            && postings.len() > GUARD_SIZE
+            && postings.iter().all(|posting| regex(posting).is_some());
         let guards = if guarded {
             postings
                 .chunks(GUARD_SIZE)

@@ -7,6 +7,9 @@
 //! sorted once by Kong's number; a lookup finds the first that matches. It visits only the entries filed where the
 //! request can reach them (`index`), each list in order of precedence and only as far as the best match so far.
 //!
+//! A changed router shares the table of the one before (`with_changes`): routes that came since stand in a second, small
+//! table, and those that went are struck out. A lookup asks both, until a change too many makes one table of the two.
+//!
 //! Deviations from Kong, on the safe side:
 //! - hosts are compared lower-cased on both sides;
 //! - a regex path matches from the first byte of the path whichever alternative of a top-level `a|b` matches
@@ -21,14 +24,18 @@ pub mod path;
 mod regexes;
 mod search;
 
+use std::sync::Arc;
+
+use ahash::{AHashMap, AHashSet};
 use uuid::Uuid;
 
-use compile::{Entry, Route};
-use index::Bucket;
+use crate::limits::ROUTE_CHANGES_MAX;
+use compile::{Compiled, Entry, Rank};
+use index::{Bucket, Filed};
 use names::NameTable;
 
 /// What the router needs of one route, in Kong's own spelling; already validated.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RouteSpec {
     pub id: Uuid,
     /// Given back in a match: the index into `Snapshot::routes`.
@@ -92,14 +99,45 @@ pub struct BuildError {
     pub reason: String,
 }
 
-/// An immutable routing table, shared by all cores.
-#[derive(Default)]
+/// An immutable routing table, shared by all cores. A clone shares everything.
+#[derive(Clone, Default)]
 pub struct Router {
+    base: Arc<Base>,
+    /// What has changed since the base was made.
+    changes: Option<Arc<Changes>>,
+}
+
+#[derive(Default)]
+struct Base {
+    table: Table,
+    routes: Vec<Arc<Compiled>>,
+    /// Each entry's rank: more than a lookup needs.
+    ranks: Box<[Rank]>,
+    /// Handle → place in `routes`.
+    places: AHashMap<u32, u32>,
+}
+
+struct Changes {
+    /// Routes of the base that are no more, by their place in it.
+    struck: Struck,
+    table: Table,
+    routes: Vec<Arc<Compiled>>,
+    /// For each entry of `table`, how many entries of the base rank above it.
+    outranked: Box<[u32]>,
+}
+
+#[derive(Default)]
+struct Table {
     /// In order of precedence: an entry's index is its rank, 0 wins.
     entries: Box<[Entry]>,
-    routes: Box<[Route]>,
     hosts: NameTable<Bucket>,
     hostless: Bucket,
+}
+
+#[derive(Clone, Default)]
+struct Struck {
+    bits: Box<[u64]>,
+    count: usize,
 }
 
 impl Router {
@@ -107,14 +145,83 @@ impl Router {
     ///
     /// A route without any category is refused: it would answer every request.
     pub fn build(specs: Vec<RouteSpec>) -> Result<Router, Vec<BuildError>> {
-        let compiled = compile::compile(&specs)?;
-        let (hosts, hostless) = index::build(&compiled);
+        Ok(Router::of(compile::compile(&specs)?))
+    }
+
+    /// The router in which the routes of the handles `removed` are no more and those of `added` are new or, where their
+    /// handle was in use, replace what had it. Answers as one built of the remaining specs. Costs the change, and once in
+    /// `limits::ROUTE_CHANGES_MAX` changes what sorting and filing all routes costs; patterns are compiled once.
+    pub fn with_changes(
+        &self,
+        removed: &[u32],
+        added: &[RouteSpec],
+    ) -> Result<Router, Vec<BuildError>> {
+        let added = compile::compile(added)?;
+        let mut struck = match &self.changes {
+            Some(changes) => changes.struck.clone(),
+            None => Struck::of(self.base.routes.len()),
+        };
+        let gone: AHashSet<u32> = removed
+            .iter()
+            .copied()
+            .chain(added.iter().map(|compiled| compiled.route.handle))
+            .collect();
+        for place in gone.iter().filter_map(|gone| self.base.places.get(gone)) {
+            struck.insert(*place);
+        }
+        let before = self.changes.iter().flat_map(|changes| &changes.routes);
+        let mut routes: Vec<_> = before
+            .filter(|compiled| !gone.contains(&compiled.route.handle))
+            .cloned()
+            .collect();
+        routes.extend(added);
+        // To file so few anew costs no more, and one table is asked faster than two.
+        let few = self.base.routes.len() <= ROUTE_CHANGES_MAX;
+        if few || routes.len().max(struck.count) > ROUTE_CHANGES_MAX {
+            return Ok(Router::of(self.base.left(&struck).chain(routes).collect()));
+        }
+        if routes.is_empty() && struck.count == 0 {
+            return Ok(Router {
+                base: self.base.clone(),
+                changes: None,
+            });
+        }
+        let (table, ranks) = Table::of(&routes, false);
+        let above = |rank: &Rank| self.base.ranks.partition_point(|held| held > rank) as u32;
         Ok(Router {
-            entries: compiled.entries.into(),
-            routes: compiled.routes.into(),
-            hosts,
-            hostless,
+            base: self.base.clone(),
+            changes: Some(Arc::new(Changes {
+                struck,
+                table,
+                outranked: ranks.iter().map(above).collect(),
+                routes,
+            })),
         })
+    }
+
+    /// The same routes in one table. `None`: they are.
+    pub fn settled(&self) -> Option<Router> {
+        let changes = self.changes.as_ref()?;
+        let left = self.base.left(&changes.struck);
+        Some(Router::of(
+            left.chain(changes.routes.iter().cloned()).collect(),
+        ))
+    }
+
+    fn of(routes: Vec<Arc<Compiled>>) -> Router {
+        let (table, ranks) = Table::of(&routes, true);
+        let places = (0u32..).zip(&routes);
+        Router {
+            base: Arc::new(Base {
+                table,
+                ranks,
+                places: places
+                    .map(|(place, compiled)| (compiled.route.handle, place))
+                    .collect(),
+                routes,
+            }),
+            changes: None,
+        }
     }
 
     /// The route that `query` belongs to. Allocates nothing once `scratch` has grown to the longest host, server name and
@@ -123,17 +230,70 @@ impl Router {
         search::find(self, query, scratch)
     }
 
-    /// Entries: a route counts once per distinct prefix length and once for its regexes.
+    /// Entries: a route counts once per distinct prefix length and once for its regexes. Those struck out count.
     pub fn entry_count(&self) -> usize {
-        self.entries.len()
+        let changes = self.changes.as_ref();
+        self.base.table.entries.len() + changes.map_or(0, |changes| changes.table.entries.len())
+    }
+}
+
+impl Base {
+    fn left<'b>(&'b self, struck: &'b Struck) -> impl Iterator<Item = Arc<Compiled>> + 'b {
+        let places = (0u32..).zip(&self.routes);
+        places
+            .filter(|(place, _)| !struck.contains(*place))
+            .map(|(_, compiled)| compiled.clone())
+    }
+}
+
+impl Table {
+    fn of(routes: &[Arc<Compiled>], guarded: bool) -> (Table, Box<[Rank]>) {
+        let (ranks, entries): (Vec<_>, Vec<_>) = compile::in_order(routes).into_iter().unzip();
+        let (hosts, hostless) = index::build(&Filed {
+            entries: &entries,
+            routes,
+            guarded,
+        });
+        let table = Table {
+            entries: entries.into(),
+            hosts,
+            hostless,
+        };
+        (table, ranks.into())
+    }
+}
+
+impl Struck {
+    fn of(routes: usize) -> Struck {
+        Struck {
+            bits: vec![0; routes.div_ceil(64)].into(),
+            count: 0,
+        }
+    }
+
+    fn insert(&mut self, place: u32) {
+        if let Some(bits) = self.bits.get_mut((place / 64) as usize) {
+            let bit = 1 << (place % 64);
+            self.count += usize::from(*bits & bit == 0);
+            *bits |= bit;
+        }
+    }
+
+    fn contains(&self, place: u32) -> bool {
+        let bits = self.bits.get((place / 64) as usize);
+        bits.is_some_and(|bits| bits & (1 << (place % 64)) != 0)
     }
 }
 
 impl std::fmt::Debug for Router {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         f.debug_struct("Router")
-            .field("routes", &self.routes.len())
-            .field("entries", &self.entries.len())
+            .field("routes", &self.base.routes.len())
+            .field("entries", &self.base.table.entries.len())
+            .field(
+                "changed",
+                &self.changes.as_ref().map(|changes| changes.routes.len()),
+            )
             .finish_non_exhaustive()
     }
 }

@@ -6,46 +6,54 @@ use crate::limits::{
 };
 
 /// A regex path without its `~`.
-pub(super) struct PathRegex(Regex);
+pub(super) struct PathRegex {
+    regex: Regex,
+    literal_prefix: Box<[u8]>,
+}
 
 impl PathRegex {
     /// Normalised paths are ASCII, for which Unicode mode answers the same at many times the size; a pattern that needs it
     /// to compile (`\p{L}`) gets it.
     pub(super) fn compile(pattern: &str) -> Result<PathRegex, regex::Error> {
-        let build = |unicode| {
-            RegexBuilder::new(pattern)
-                .unicode(unicode)
-                .size_limit(ROUTE_REGEX_SIZE_MAX)
-                .dfa_size_limit(ROUTE_REGEX_CACHE_SIZE_MAX)
-                .build()
-        };
-        build(false).or_else(|_| build(true)).map(PathRegex)
+        Ok(PathRegex {
+            regex: regex(pattern)?,
+            literal_prefix: match has_top_level_alternation(pattern) {
+                true => Box::default(),
+                false => literal_prefix(pattern).into(),
+            },
+        })
     }
 
     /// Bytes of `path` that the pattern matches from its start. The leftmost match is at 0 if any match is: the pattern is
     /// anchored as a whole without being wrapped, which an `(?x)` comment would undo.
     pub(super) fn matched(&self, path: &[u8]) -> Option<usize> {
-        self.0
+        self.regex
             .find(path)
             .filter(|found| found.start() == 0)
             .map(|found| found.end())
     }
 
     /// Bytes that every match begins with; empty when not known.
-    pub(super) fn literal_prefix(&self) -> Vec<u8> {
-        let pattern = self.0.as_str();
-        if has_top_level_alternation(pattern) {
-            Vec::new()
-        } else {
-            literal_prefix(pattern)
-        }
+    pub(super) fn literal_prefix(&self) -> &[u8] {
+        &self.literal_prefix
     }
+}
+
+fn regex(pattern: &str) -> Result<Regex, regex::Error> {
+    let build = |unicode| {
+        RegexBuilder::new(pattern)
+            .unicode(unicode)
+            .size_limit(ROUTE_REGEX_SIZE_MAX)
+            .dfa_size_limit(ROUTE_REGEX_CACHE_SIZE_MAX)
+            .build()
+    };
+    build(false).or_else(|_| build(true))
 }
 
 /// One pass that says whether any of `regexes` can match. `None` if they do not compile as one set.
 pub(super) fn guard<'r>(regexes: impl Iterator<Item = &'r PathRegex>) -> Option<RegexSet> {
     let patterns: Vec<_> = regexes
-        .map(|regex| format!("^(?:{})", regex.0.as_str()))
+        .map(|regex| format!("^(?:{})", regex.regex.as_str()))
         .collect();
     let build = |unicode| {
         RegexSetBuilder::new(&patterns)
@@ -89,9 +97,7 @@ fn has_top_level_alternation(pattern: &str) -> bool {
     let bars = memchr::memchr_iter(b'|', pattern.as_bytes());
     bars.enumerate().any(|(index, at)| {
         index >= ROUTE_REGEX_ALTERNATIONS_MAX
-            || pattern
-                .get(..at)
-                .is_none_or(|before| PathRegex::compile(before).is_ok())
+            || pattern.get(..at).is_none_or(|before| regex(before).is_ok())
     })
 }
 
@@ -128,7 +134,7 @@ mod tests {
         for (pattern, want) in table {
             let regex = PathRegex::compile(pattern).expect(pattern);
             assert_eq!(
-                String::from_utf8_lossy(&regex.literal_prefix()),
+                String::from_utf8_lossy(regex.literal_prefix()),
                 *want,
                 "{pattern}"
             );

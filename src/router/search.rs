@@ -1,7 +1,8 @@
-//! One lookup: the lists a request can reach, each read as far as the best match so far.
+//! One lookup: the lists a request can reach, each read as far as the best match so far. First those of the routes that
+//! came since the base was made; what matches among them says how far the base is read.
 use super::compile::{HeaderTest, Paths, Route};
 use super::index::{Bucket, GUARD_SIZE, Keyed, List, PathCheck, Posting, PrefixTable, Run};
-use super::{Match, Query, Router, Scratch};
+use super::{Match, Query, Router, Scratch, Struck, Table};
 
 /// Header names a list may be filed under before the request's field lines are gone through instead.
 const HEADER_NAMES_ASKED_MAX: usize = 8;
@@ -25,7 +26,8 @@ pub(super) fn find(router: &Router, query: &Query, scratch: &mut Scratch) -> Opt
         }
     };
     let mut search = Search {
-        router,
+        table: &router.base.table,
+        struck: None,
         query,
         sni,
         header_name,
@@ -34,37 +36,40 @@ pub(super) fn find(router: &Router, query: &Query, scratch: &mut Scratch) -> Opt
         best: u32::MAX,
         regex_matched: None,
     };
-    router.hosts.any(host, |bucket| {
-        search.bucket(bucket);
-        false
-    });
-    search.bucket(&router.hostless);
-
-    let entry = router.entries.get(usize::try_from(search.best).ok()?)?;
-    let route = router.routes.get(usize::try_from(entry.route).ok()?)?;
-    let path_matched = match &entry.paths {
-        Paths::Any => None,
-        Paths::Prefixes { size, .. } => Some(*size),
-        // Any of its regexes found the entry; the first that matches says how much.
-        Paths::Regexes(list) if list.len() > 1 => {
-            list.iter().find_map(|regex| regex.matched(query.path))
-        }
-        Paths::Regexes(_) => search.regex_matched,
+    let Some(changes) = &router.changes else {
+        search.table(host);
+        return search.found(search.best);
     };
-    Some(Match {
-        handle: route.handle,
-        path_matched,
-    })
+    search.table = &changes.table;
+    search.table(host);
+    let rank = search.best;
+    let newer = search.found(rank);
+    let outranked = usize::try_from(rank)
+        .ok()
+        .and_then(|rank| changes.outranked.get(rank).copied());
+    let bound = outranked.unwrap_or(u32::MAX);
+    search.table = &router.base.table;
+    search.struck = Some(&changes.struck);
+    search.best = bound;
+    search.regex_matched = None;
+    search.table(host);
+    if search.best < bound {
+        search.found(search.best)
+    } else {
+        newer
+    }
 }
 
 struct Search<'s> {
-    router: &'s Router,
+    table: &'s Table,
+    /// Routes of the table to pass over.
+    struck: Option<&'s Struck>,
     query: &'s Query<'s>,
     sni: ServerName<'s>,
     header_name: &'s mut Vec<u8>,
     header_value: &'s mut Vec<u8>,
     examined: &'s mut usize,
-    /// The best rank that matched; `u32::MAX` before any did.
+    /// The best rank that matched; before any did, the rank from which on none is wanted.
     best: u32,
     /// Bytes that the regex matched by which the best entry, if a regex one, was found.
     regex_matched: Option<usize>,
@@ -81,6 +86,33 @@ enum ServerName<'s> {
 }
 
 impl<'s> Search<'s> {
+    fn table(&mut self, host: &[u8]) {
+        let table = self.table;
+        table.hosts.any(host, |bucket| {
+            self.bucket(bucket);
+            false
+        });
+        self.bucket(&table.hostless);
+    }
+
+    /// What the entry of that rank, found by this search, says of the request.
+    fn found(&self, rank: u32) -> Option<Match> {
+        let entry = self.table.entries.get(usize::try_from(rank).ok()?)?;
+        let path_matched = match &entry.paths {
+            Paths::Any => None,
+            Paths::Prefixes { size, .. } => Some(*size),
+            // Any of its regexes found the entry; the first that matches says how much.
+            Paths::Regexes(list) if list.len() > 1 => {
+                list.iter().find_map(|regex| regex.matched(self.query.path))
+            }
+            Paths::Regexes(_) => self.regex_matched,
+        };
+        Some(Match {
+            handle: entry.route.handle,
+            path_matched,
+        })
+    }
+
     /// Prefixes before regexes, longest first: cheap checks set the mark that spares costly ones.
     fn bucket(&mut self, bucket: &'s Bucket) {
         if bucket.rank_min >= self.best {
@@ -193,14 +225,17 @@ impl<'s> Search<'s> {
     /// The conditions that filing did not settle, cheapest first. Never `None`: the index is made of what it points at.
     fn matches(&mut self, posting: &Posting) -> Option<bool> {
         let entry = self
-            .router
+            .table
             .entries
             .get(usize::try_from(posting.entry).ok()?)?;
-        let route = self.router.routes.get(usize::try_from(entry.route).ok()?)?;
+        let route = &*entry.route;
         Some(
             posting.port.is_none_or(|port| port == self.query.port)
                 && self.method(route)
                 && self.server_name(route)
+                && self
+                    .struck
+                    .is_none_or(|struck| !struck.contains(entry.index))
                 && route.headers.iter().all(|test| self.header(test))
                 && self.path(posting.path, &entry.paths),
         )

@@ -1,4 +1,5 @@
 mod cases;
+mod changes;
 mod reference;
 mod work;
 

@@ -1,25 +1,22 @@
 //! `ca_certificates`: decoded once, and the sets of anchors made of them, one per distinct content (KONG.md §1.4).
 
-use super::compile::row;
+use super::changes::{Pass, Referrers};
+use super::report::row;
+use super::shared::Shared;
 use super::tls_glue::Builder;
-use crate::entity::{Config, Entity, Kind, rows};
+use crate::entity::{Kind, rows};
 use crate::tls::trust::TrustSet;
-use std::collections::HashMap;
+use imbl::HashMap;
 use std::sync::Arc;
 use uuid::Uuid;
 
-pub(super) struct Authorities<'a, B: Builder> {
-    builder: &'a B,
-    config: &'a Config,
-    previous: Option<&'a Built<B>>,
-    built: Built<B>,
-}
-
-/// What a later compilation may take over.
-pub(super) struct Built<B: Builder> {
-    authorities: HashMap<Uuid, (Arc<Entity>, Outcome)>,
-    trust_sets: HashMap<(Anchors, bool), Result<Arc<TrustSet>, String>>,
-    roots: HashMap<Anchors, Result<Arc<B::Roots>, Arc<str>>>,
+/// What was decoded, who refers to it, and the sets in use.
+pub(super) struct Authorities<B: Builder> {
+    decoded: HashMap<Uuid, Outcome>,
+    trust_sets: Shared<(Anchors, bool), TrustSet>,
+    roots: Shared<Anchors, B::Roots>,
+    pub plugins: Referrers,
+    pub services: Referrers,
 }
 
 /// In ascending id, each once, with the DER: two lists with one content are one set.
@@ -33,81 +30,50 @@ struct Decoded {
     subject: Arc<[u8]>,
 }
 
-impl<B: Builder> Default for Built<B> {
-    fn default() -> Self {
-        Built {
-            authorities: HashMap::new(),
-            trust_sets: HashMap::new(),
-            roots: HashMap::new(),
-        }
-    }
-}
-
-impl<'a, B: Builder> Authorities<'a, B> {
-    pub fn new(builder: &'a B, config: &'a Config, previous: Option<&'a Built<B>>) -> Self {
-        Authorities {
-            builder,
-            config,
-            previous,
-            built: Built::default(),
+impl<B: Builder> Authorities<B> {
+    /// Takes in changed CAs. Plugins and services that list one are to be judged.
+    pub fn change(&mut self, pass: &mut Pass<B>) {
+        for (id, change) in pass.changes.of(Kind::CaCertificates) {
+            if change.touches(&["cert"]) {
+                self.decoded.remove(&id);
+                pass.plugins.extend(self.plugins.of(id));
+                pass.services.extend(self.services.of(id));
+            }
         }
     }
 
     /// The anchors of an mtls-auth plugin. One that is missing or broken fails the set: a smaller set is not what was asked.
     pub fn trust_set(
         &mut self,
+        pass: &Pass<B>,
         ids: &[Uuid],
         allow_partial_chain: bool,
     ) -> Result<Arc<TrustSet>, String> {
-        let key = (self.anchors(ids)?, allow_partial_chain);
-        if let Some(set) = self.built.trust_sets.get(&key) {
-            return set.clone();
+        let key = (self.anchors(pass, ids)?, allow_partial_chain);
+        if let Some(set) = self.trust_sets.get(&key) {
+            return Ok(set);
         }
-        let old = self
-            .previous
-            .and_then(|built| built.trust_sets.get(&key))
-            .cloned();
-        let set = old.unwrap_or_else(|| {
-            self.builder
-                .trust_set(owned(&key.0), allow_partial_chain)
-                .map(Arc::new)
-        });
-        self.built.trust_sets.insert(key, set.clone());
-        set
+        let set = pass.builder.trust_set(owned(&key.0), allow_partial_chain)?;
+        Ok(self.trust_sets.insert(key, set))
     }
 
     /// The store of a service that has one of its own (KONG.md §4.4).
-    pub fn roots(&mut self, ids: &[Uuid]) -> Result<Arc<B::Roots>, Arc<str>> {
-        let key = self.anchors(ids).map_err(Arc::<str>::from)?;
-        if let Some(roots) = self.built.roots.get(&key) {
-            return roots.clone();
+    pub fn roots(&mut self, pass: &Pass<B>, ids: &[Uuid]) -> Result<Arc<B::Roots>, Arc<str>> {
+        let key = self.anchors(pass, ids).map_err(Arc::<str>::from)?;
+        if let Some(roots) = self.roots.get(&key) {
+            return Ok(roots);
         }
-        let old = self
-            .previous
-            .and_then(|built| built.roots.get(&key))
-            .cloned();
-        let roots = old.unwrap_or_else(|| {
-            self.builder
-                .roots(owned(&key))
-                .map(Arc::new)
-                .map_err(Arc::from)
-        });
-        self.built.roots.insert(key, roots.clone());
-        roots
+        let roots = pass.builder.roots(owned(&key)).map_err(Arc::<str>::from)?;
+        Ok(self.roots.insert(key, roots))
     }
 
     /// The subject in DER; `None` for a CA that is missing or broken, which `trust_set` reports.
-    pub fn subject(&mut self, id: Uuid) -> Option<Vec<u8>> {
-        self.decoded(id)
-            .ok()
-            .map(|decoded| decoded.subject.to_vec())
+    pub fn subject(&mut self, pass: &Pass<B>, id: Uuid) -> Option<Vec<u8>> {
+        let decoded = self.decoded(pass, id).ok()?;
+        Some(decoded.subject.to_vec())
     }
 
-    pub fn into_built(self) -> Built<B> {
-        self.built
-    }
-
-    fn anchors(&mut self, ids: &[Uuid]) -> Result<Anchors, String> {
+    fn anchors(&mut self, pass: &Pass<B>, ids: &[Uuid]) -> Result<Anchors, String> {
         if ids.is_empty() {
             return Err("ca_certificates: the list is empty".into());
         }
@@ -115,42 +81,29 @@ impl<'a, B: Builder> Authorities<'a, B> {
         ids.sort_unstable();
         ids.dedup();
         ids.into_iter()
-            .map(|id| Ok((id, self.decoded(id)?.der)))
+            .map(|id| Ok((id, self.decoded(pass, id)?.der)))
             .collect()
     }
 
-    fn decoded(&mut self, id: Uuid) -> Result<Decoded, String> {
+    fn decoded(&mut self, pass: &Pass<B>, id: Uuid) -> Result<Decoded, String> {
         let named = |reason: Arc<str>| format!("ca certificate {id}: {reason}");
-        let entity = self
-            .config
-            .tables
-            .get(&Kind::CaCertificates)
-            .and_then(|table| table.get(&id));
-        let entity = entity.ok_or_else(|| named("does not exist".into()))?;
-        if let Some((_, decoded)) = self.built.authorities.get(&id) {
+        if let Some(decoded) = self.decoded.get(&id) {
             return decoded.clone().map_err(named);
         }
-        let old = self.previous.and_then(|built| built.authorities.get(&id));
-        let decoded = match old
-            .filter(|(old, _)| Arc::ptr_eq(old, entity) || old.get("cert") == entity.get("cert"))
-        {
-            Some((_, decoded)) => decoded.clone(),
-            None => self.decode(entity).map_err(Arc::from),
+        let entity = pass.new.get(Kind::CaCertificates, id);
+        let entity = entity.ok_or_else(|| named("does not exist".into()))?;
+        let decode = || -> Result<Decoded, String> {
+            let authority = pass
+                .builder
+                .authority(&row::<rows::CaCertificate>(entity)?.cert)?;
+            Ok(Decoded {
+                der: authority.der.into(),
+                subject: authority.subject.into(),
+            })
         };
-        self.built
-            .authorities
-            .insert(id, (entity.clone(), decoded.clone()));
+        let decoded: Outcome = decode().map_err(Arc::from);
+        self.decoded.insert(id, decoded.clone());
         decoded.map_err(named)
-    }
-
-    fn decode(&self, entity: &Entity) -> Result<Decoded, String> {
-        let authority = self
-            .builder
-            .authority(&row::<rows::CaCertificate>(entity)?.cert)?;
-        Ok(Decoded {
-            der: authority.der.into(),
-            subject: authority.subject.into(),
-        })
     }
 }
 
@@ -159,4 +112,29 @@ fn owned(anchors: &Anchors) -> Vec<(Uuid, Vec<u8>)> {
         .iter()
         .map(|(id, der)| (*id, der.to_vec()))
         .collect()
+}
+
+// Derived ones would ask for `B: Clone` and `B: Default`.
+impl<B: Builder> Clone for Authorities<B> {
+    fn clone(&self) -> Self {
+        Authorities {
+            decoded: self.decoded.clone(),
+            trust_sets: self.trust_sets.clone(),
+            roots: self.roots.clone(),
+            plugins: self.plugins.clone(),
+            services: self.services.clone(),
+        }
+    }
+}
+
+impl<B: Builder> Default for Authorities<B> {
+    fn default() -> Self {
+        Authorities {
+            decoded: HashMap::new(),
+            trust_sets: Shared::default(),
+            roots: Shared::default(),
+            plugins: Referrers::default(),
+            services: Referrers::default(),
+        }
+    }
 }

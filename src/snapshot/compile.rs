@@ -1,19 +1,34 @@
-//! A whole configuration becomes a snapshot, or the list of what stands in the way.
+//! A configuration becomes a snapshot, or the list of what stands in the way; a changed one costs the change.
 //!
 //! A problem means nothing is published and the snapshot before stays. A warning means one part is out of service (a
 //! certificate, a trust store, a protocol that is not served): that part fails closed, the rest works.
+//!
+//! There is one way to compile: to take in rows that differ. A whole configuration is the difference to the one before, to
+//! the empty one at first. What was compiled is held in persistent maps, so that a compilation works on a copy and a
+//! problem drops it, and what each row refers to is indexed both ways, so that it is known what a change concerns:
+//!
+//! ```text
+//! CA ──▶ plugins, services          upstream's name ──▶ services (a pass over them)
+//! certificate ──▶ SNIs, services    service ──▶ routes
+//! plugin ──▶ the routes of its scope (a pass over them where it names neither route nor service)
+//! ACL ──▶ consumer ──▶ credentials
+//! ```
 
-use super::requests::{Asked, Requests};
+use super::authorities::Authorities;
+use super::certificates::Certificates;
+use super::changes::{Changes, Pass};
+use super::consumers::Known;
+use super::report::Log;
+use super::routes::{Concerned, Served};
 use super::scopes::Scopes;
-use super::services::Services;
-use super::tls_glue::Builder;
-use super::{Consumers, Route, Service, Snapshot, authorities, certificates, consumers, services};
-use crate::entity::{Config, Entity, Kind, rows};
-use crate::router::RouteSpec;
-use crate::router::path::Handling;
-use serde::Deserialize;
-use std::collections::{HashMap, HashSet};
-use std::fmt;
+use super::services::{Services, Sources};
+use super::tls_glue::{Builder, ServerParts};
+use super::{Problem, Snapshot, Warning};
+use crate::entity::{Config, Kind};
+use crate::router::Router;
+use crate::tls::server::ServerPolicy;
+use imbl::OrdMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -36,9 +51,10 @@ pub struct Globals<B: Builder> {
     pub proxy_trust: Option<Arc<B::Roots>>,
     /// `lua_ssl_trusted_certificate` or the system's bundle: used only where `proxy_trust` is not set.
     pub fallback_trust: Option<Arc<B::Roots>>,
-    /// `router_flavor = traditional`: a route's `path_handling` counts, and of routes of equal rank the older one wins.
-    /// Otherwise v1 acts as v0 (KONG.md §1.6), and the larger id wins (§3.2).
+    /// `router_flavor = traditional`: a route's `path_handling` counts. Otherwise v1 acts as v0 (KONG.md §1.6).
     pub traditional: bool,
+    /// `declarative::advise` tells of what works but may not be meant, each with its place: not said again here.
+    pub advised: bool,
 }
 
 impl<B: Builder> Globals<B> {
@@ -48,368 +64,272 @@ impl<B: Builder> Globals<B> {
     }
 }
 
-/// Parts of `previous` whose content is unchanged are taken over, so that a change costs the change: key pairs, SNI
-/// identities, trust sets, upstream identities, consumers, the server policy. Takes seconds for 100,000 new certificates;
-/// belongs on a thread that may block.
-pub fn compile_with<B: Builder>(
-    builder: &B,
-    config: &Config,
-    globals: &Globals<B>,
-    previous: Option<&Snapshot>,
+/// Compiles configurations, each from what the one before it left unchanged. A first one of 100,000 certificates takes
+/// seconds: it belongs on a thread that may block.
+pub struct Compiler<B: Builder> {
+    globals: Globals<B>,
+    state: State<B>,
+    /// Of the last snapshot.
     number: u64,
-) -> Result<(Snapshot, Vec<Warning>), Vec<Problem>> {
-    let mut log = Log::default();
-    let reuse = previous.and_then(|snapshot| snapshot.reuse.downcast_ref::<Reuse<B>>());
+}
 
-    let old = reuse.map(|reuse| &reuse.certificates);
-    let mut certificates = certificates::Certificates::new(builder, config, old);
-    let old = reuse.map(|reuse| &reuse.authorities);
-    let mut authorities = authorities::Authorities::new(builder, config, old);
-    let mut services = Services {
-        builder,
-        globals,
-        certificates: &mut certificates,
-        authorities: &mut authorities,
-        previous: reuse.map(|reuse| &reuse.services),
-        built: services::Built::<B>::new(),
-    };
-    let (enabled, disabled) = services.build(config, &mut log);
-    let services_built = services.built;
+type Compiled = Result<(Snapshot, Vec<Warning>), Vec<Problem>>;
 
-    let scopes = Scopes::build(config, &mut authorities, &mut log);
-    let Routes {
-        routes,
-        specs,
-        asked,
-        ..
-    } = Routes::build(
-        config,
-        &enabled,
-        &disabled,
-        &scopes,
-        globals.traditional,
-        &mut log,
-    );
-    let router = builder.router(specs).unwrap_or_else(|errors| {
-        errors
-            .into_iter()
-            .for_each(|(route, text)| log.fail(Kind::Routes, route, text));
-        Default::default()
-    });
-    let requests = asked.into_requests(|ca| authorities.subject(ca));
-    let sni = certificates.snis(&mut log);
-    let consumers = consumers(config, previous, reuse, &mut log);
-    if !log.problems.is_empty() {
-        return Err(log.problems);
+impl<B: Builder> Compiler<B> {
+    /// Has compiled the empty configuration.
+    pub fn new(globals: Globals<B>) -> Self {
+        Compiler {
+            globals,
+            state: State::default(),
+            number: 0,
+        }
     }
 
-    let parts = ServerParts {
-        settings: globals.server.clone(),
-        pairs: globals.default_pairs.clone(),
-        sni,
-        requests,
-    };
-    let server = match (previous, reuse) {
-        (Some(previous), Some(reuse)) if reuse.server.same(&parts) => previous.server.clone(),
-        _ => {
-            let policy = builder.server(&parts.settings, &parts.pairs, &parts.sni, &parts.requests);
-            Arc::new(policy.map_err(|text| {
-                vec![Problem {
-                    kind: None,
-                    id: None,
-                    text,
-                }]
-            })?)
-        }
-    };
-    let reuse = Reuse::<B> {
-        config: config.clone(),
-        certificates: certificates.into_built(),
-        authorities: authorities.into_built(),
-        services: services_built,
-        server: parts,
-    };
-    Ok((
-        Snapshot {
-            number,
-            router,
-            routes,
-            server,
-            consumers,
-            authorities: config
-                .table(Kind::CaCertificates)
-                .map(|(id, _)| *id)
-                .collect(),
-            reuse: Arc::new(reuse),
-        },
-        log.warnings,
-    ))
-}
+    /// Compiles a whole configuration, under these globals from here on. Looks for what differs by walking all rows; what
+    /// has the same content as before is kept. Every warning there is.
+    ///
+    /// # Errors
+    /// Every problem; then nothing has changed.
+    pub fn full(&mut self, builder: &B, config: &Config, globals: &Globals<B>) -> Compiled {
+        let changes = Changes::between(&self.state.config, config);
+        let (state, server, _) = self.compile(builder, config, globals, &changes)?;
+        self.globals = globals.clone();
+        let snapshot = self.take(state, server);
+        let warnings = self.state.warnings.iter();
+        let warnings = warnings.flat_map(|((kind, id), texts)| named(*kind, *id, texts));
+        let warnings = warnings.collect();
+        Ok((snapshot, warnings))
+    }
 
-/// The routes that are served, and what follows from them.
-struct Routes {
-    routes: Vec<Arc<Route>>,
-    specs: Vec<RouteSpec>,
-    asked: Asked,
-    traditional: bool,
-}
+    /// Compiles the configuration that differs from the one before in the rows `changed`, in no others; they may be named
+    /// more than once, or not differ. Costs the change. Warnings about what was judged again.
+    ///
+    /// # Errors
+    /// As `full`.
+    pub fn apply(&mut self, builder: &B, config: &Config, changed: &[(Kind, Uuid)]) -> Compiled {
+        let changes = Changes::listed(&self.state.config, config, changed);
+        let (state, server, log) = self.compile(builder, config, &self.globals, &changes)?;
+        let judged = log.judged.iter();
+        let warnings = judged.flat_map(|((kind, id), texts)| named(*kind, *id, texts));
+        let warnings = warnings.collect();
+        Ok((self.take(state, server), warnings))
+    }
 
-impl Routes {
-    fn build(
+    /// The same configuration in the form that is looked up fastest, which single changes leave. `None`: it has it.
+    /// Costs as much as a few hundred changes: for when none is waiting.
+    pub fn settle(&mut self) -> Option<Snapshot> {
+        let server = self.state.server.clone()?;
+        let mut state = self.state.clone();
+        state.router = self.state.router.settled()?;
+        Some(self.take(state, server))
+    }
+
+    pub fn globals(&self) -> &Globals<B> {
+        &self.globals
+    }
+
+    fn take(&mut self, state: State<B>, server: Arc<ServerPolicy>) -> Snapshot {
+        self.state = state;
+        self.number += 1;
+        self.state.snapshot(server, self.number)
+    }
+
+    fn compile(
+        &self,
+        builder: &B,
         config: &Config,
-        enabled: &HashMap<Uuid, Arc<Service>>,
-        disabled: &HashSet<Uuid>,
-        scopes: &Scopes,
-        traditional: bool,
-        log: &mut Log,
-    ) -> Routes {
-        let mut all = Routes {
-            routes: Vec::new(),
-            specs: Vec::new(),
-            asked: Asked::default(),
-            traditional,
+        globals: &Globals<B>,
+        changes: &Changes,
+    ) -> Result<(State<B>, Arc<ServerPolicy>, Log), Vec<Problem>> {
+        let mut state = self.state.clone();
+        let mut pass = Pass {
+            builder,
+            globals,
+            old: &self.state.config,
+            new: config,
+            changes,
+            services: BTreeSet::new(),
+            plugins: BTreeSet::new(),
+            log: Log::default(),
         };
-        if let Some(global) = scopes
-            .mtls_auth
-            .global()
-            .filter(|global| global.https || global.grpcs)
-        {
-            all.asked.everywhere(&global.plugin);
+        if globals.upstreams_differ(&self.globals) {
+            let services = config.table(Kind::Services);
+            pass.services.extend(services.map(|(id, _)| *id));
         }
-        for row in config.rows::<rows::Route>(Kind::Routes) {
-            let Some(row) = log.sound(Kind::Routes, row) else {
-                continue;
+        state.change(&mut pass, &self.globals);
+        let log = pass.log;
+        let sound = |_: &Arc<ServerPolicy>| log.problems.is_empty();
+        let Some(server) = state.server.clone().filter(sound) else {
+            return Err(log.problems);
+        };
+        for ((kind, id), texts) in &log.judged {
+            match texts.is_empty() {
+                true => state.warnings.remove(&(*kind, *id)),
+                false => state.warnings.insert((*kind, *id), texts.as_slice().into()),
             };
-            let service = match row.service.map(|service| service.id) {
-                Some(id) if disabled.contains(&id) => continue,
-                Some(id) => match enabled.get(&id) {
-                    Some(service) => Some(service.clone()),
-                    None => {
-                        log.fail(Kind::Routes, row.id, format!("service {id} does not exist"));
-                        continue;
-                    }
-                },
-                None => None,
-            };
-            all.add(row, service, scopes, log);
         }
-        all
+        state.config = config.clone();
+        Ok((state, server, log))
     }
+}
 
-    fn add(
-        &mut self,
-        row: rows::Route,
-        service: Option<Arc<Service>>,
-        scopes: &Scopes,
-        log: &mut Log,
-    ) {
-        let lists = |protocol: &str| row.protocols.iter().any(|listed| listed == protocol);
-        let (http, https) = (lists("http"), lists("https"));
-        if !http && !https {
-            // Left out; `declarative::advise` has said so, with the place.
+fn named(kind: Kind, id: Uuid, texts: &[String]) -> impl Iterator<Item = Warning> + '_ {
+    texts
+        .iter()
+        .cloned()
+        .map(move |text| Warning { kind, id, text })
+}
+
+/// All that was compiled, and of what. A copy shares everything.
+struct State<B: Builder> {
+    config: Config,
+    certificates: Certificates<B>,
+    authorities: Authorities<B>,
+    services: Services<B>,
+    scopes: Scopes,
+    served: Served,
+    consumers: Known,
+    router: Router,
+    /// `None` before the first compilation.
+    server: Option<Arc<ServerPolicy>>,
+    warnings: OrdMap<(Kind, Uuid), Arc<[String]>>,
+}
+
+impl<B: Builder> State<B> {
+    fn change(&mut self, pass: &mut Pass<B>, globals_before: &Globals<B>) {
+        self.authorities.change(pass);
+        let sni = self.certificates.change(pass);
+        let mut sources = Sources {
+            certificates: &mut self.certificates,
+            authorities: &mut self.authorities,
+        };
+        let of_services = self.services.change(pass, &mut sources);
+        let in_scopes = self.scopes.change(pass, &mut self.authorities);
+        let concerned = Concerned {
+            services: &self.services,
+            scopes: &self.scopes,
+            of_services,
+            in_scopes,
+            all: pass.globals.traditional != globals_before.traditional,
+        };
+        let routes = self.served.change(pass, &concerned);
+        self.consumers.change(pass);
+        if !routes.is_empty() {
+            match pass.builder.router(&self.router, routes) {
+                Ok(router) => self.router = router,
+                Err(errors) => errors
+                    .into_iter()
+                    .for_each(|(route, text)| pass.log.fail(Kind::Routes, route, text)),
+            }
+        }
+        let authorities = &mut self.authorities;
+        let requests = self.served.asked.settle(|ca| authorities.subject(pass, ca));
+        let settings = pass.globals.server_differs(globals_before) || self.server.is_none();
+        if !pass.log.problems.is_empty() || (!settings && sni.is_empty() && requests.is_empty()) {
             return;
         }
-        let Ok(handle) = u32::try_from(self.routes.len()) else {
-            return log.fail(
-                Kind::Routes,
-                row.id,
-                "more routes than can be numbered".into(),
-            );
+        let parts = ServerParts {
+            before: self.server.as_ref(),
+            settings: settings.then_some((&pass.globals.server, &*pass.globals.default_pairs)),
+            sni,
+            requests,
         };
-        let of_service = service.as_ref().map(|service| service.id);
-        let snis = row.snis.unwrap_or_default();
-        if let Some(plugin) = scopes.mtls_auth.resolve(row.id, of_service, None)
-            && !scopes
-                .mtls_auth
-                .global()
-                .is_some_and(|global| Arc::ptr_eq(&global.plugin, &plugin.plugin))
-            && https
-            && plugin.https
-        {
-            self.asked.route(&snis, &plugin.plugin);
-        }
-        let plugins = scopes.chain(row.id, of_service, None);
-        self.routes.push(Arc::new(Route {
-            id: row.id,
-            label: row
-                .name
-                .clone()
-                .unwrap_or_else(|| row.id.to_string())
-                .into(),
-            name: row.name.map(Arc::from),
-            http,
-            https,
-            https_redirect_status_code: row.https_redirect_status_code,
-            strip_path: row.strip_path,
-            preserve_host: row.preserve_host,
-            path_handling: match row.path_handling.as_deref() {
-                Some("v1") if self.traditional => Handling::V1,
-                _ => Handling::V0,
-            },
-            service,
-            consumer_plugins: scopes.consumer_chains(row.id, of_service, &plugins),
-            plugins,
-        }));
-        self.specs.push(RouteSpec {
-            id: row.id,
-            handle,
-            methods: row.methods.unwrap_or_default(),
-            hosts: row.hosts.unwrap_or_default(),
-            paths: row.paths.unwrap_or_default(),
-            headers: row.headers.unwrap_or_default().into_iter().collect(),
-            snis,
-            regex_priority: row.regex_priority,
-            created_at: self.traditional.then_some(row.created_at).flatten(),
-        });
-    }
-}
-
-fn consumers<B: Builder>(
-    config: &Config,
-    previous: Option<&Snapshot>,
-    reuse: Option<&Reuse<B>>,
-    log: &mut Log,
-) -> Arc<Consumers> {
-    match (previous, reuse) {
-        (Some(previous), Some(reuse))
-            if consumers::KINDS
-                .iter()
-                .all(|kind| same_table(*kind, &reuse.config, config)) =>
-        {
-            previous.consumers.clone()
-        }
-        _ => Arc::new(consumers::build(config, log)),
-    }
-}
-
-fn same_table(kind: Kind, old: &Config, new: &Config) -> bool {
-    let count = |config: &Config| config.tables.get(&kind).map_or(0, |table| table.len());
-    let pairs = || old.table(kind).zip(new.table(kind));
-    count(old) == count(new)
-        && pairs().all(|((old_id, old), (new_id, new))| {
-            old_id == new_id && (Arc::ptr_eq(old, new) || old == new)
-        })
-}
-
-/// Behind `Snapshot::reuse`.
-struct Reuse<B: Builder> {
-    config: Config,
-    certificates: certificates::Built<B>,
-    authorities: authorities::Built<B>,
-    services: services::Built<B>,
-    server: ServerParts<B>,
-}
-
-/// What a server policy is made of.
-struct ServerParts<B: Builder> {
-    settings: Arc<B::ServerSettings>,
-    pairs: Vec<Arc<B::KeyPair>>,
-    sni: Vec<(String, Arc<B::Identity>)>,
-    requests: Requests,
-}
-
-impl<B: Builder> ServerParts<B> {
-    fn same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.settings, &other.settings)
-            && self.pairs.len() == other.pairs.len()
-            && self
-                .pairs
-                .iter()
-                .zip(&other.pairs)
-                .all(|(one, other)| Arc::ptr_eq(one, other))
-            && self.sni.len() == other.sni.len()
-            && self
-                .sni
-                .iter()
-                .zip(&other.sni)
-                .all(|(one, other)| one.0 == other.0 && Arc::ptr_eq(&one.1, &other.1))
-            && self.requests == other.requests
-    }
-}
-
-/// Why nothing was published.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Problem {
-    /// `None` when it is about no single entity.
-    pub kind: Option<Kind>,
-    pub id: Option<Uuid>,
-    pub text: String,
-}
-
-/// A part that is out of service, or weaker than the operator may think.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Warning {
-    pub kind: Kind,
-    pub id: Uuid,
-    pub text: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match (self.kind, self.id) {
-            (Some(kind), Some(id)) => write!(f, "{} {id}: {}", table_name(kind), self.text),
-            (Some(kind), None) => write!(f, "{}: {}", table_name(kind), self.text),
-            (None, _) => f.write_str(&self.text),
-        }
-    }
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "{} {}: {}", table_name(self.kind), self.id, self.text)
-    }
-}
-
-fn table_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Certificates => "certificates",
-        Kind::Snis => "snis",
-        Kind::CaCertificates => "ca_certificates",
-        Kind::Services => "services",
-        Kind::Routes => "routes",
-        Kind::Consumers => "consumers",
-        Kind::MtlsAuthCredentials => "mtls_auth_credentials",
-        Kind::Acls => "acls",
-        Kind::Upstreams => "upstreams",
-        Kind::Targets => "targets",
-        Kind::Plugins => "plugins",
-    }
-}
-
-/// What a compilation has to say.
-#[derive(Default)]
-pub(super) struct Log {
-    warnings: Vec<Warning>,
-    problems: Vec<Problem>,
-}
-
-impl Log {
-    pub fn warn(&mut self, kind: Kind, id: Uuid, text: String) {
-        self.warnings.push(Warning { kind, id, text });
-    }
-
-    pub fn fail(&mut self, kind: Kind, id: Uuid, text: String) {
-        self.problems.push(Problem {
-            kind: Some(kind),
-            id: Some(id),
-            text,
-        });
-    }
-
-    /// A row that does not fit its struct is a problem whose text names kind and id.
-    pub fn sound<T>(&mut self, kind: Kind, row: Result<T, String>) -> Option<T> {
-        row.map_err(|text| {
-            self.problems.push(Problem {
-                kind: Some(kind),
+        match pass.builder.server(parts) {
+            Ok(server) => self.server = Some(server),
+            Err(text) => pass.log.problems.push(Problem {
+                kind: None,
                 id: None,
                 text,
-            })
-        })
-        .ok()
+            }),
+        }
+    }
+
+    fn snapshot(&self, server: Arc<ServerPolicy>, number: u64) -> Snapshot {
+        Snapshot {
+            number,
+            router: self.router.clone(),
+            routes: self.served.routes().clone(),
+            server,
+            consumers: self.consumers.tables().clone(),
+            authorities: self
+                .config
+                .tables
+                .get(&Kind::CaCertificates)
+                .cloned()
+                .unwrap_or_default(),
+            upstream_identities: self.services.fingerprints().clone(),
+        }
     }
 }
 
-/// One entity as its typed view.
-pub(super) fn row<'a, T: Deserialize<'a>>(entity: &'a Entity) -> Result<T, String> {
-    T::deserialize(entity).map_err(|e| e.to_string())
+impl<B: Builder> Globals<B> {
+    /// Whether a service may have another TLS identity for it.
+    fn upstreams_differ(&self, other: &Self) -> bool {
+        !same(&self.client_pair, &other.client_pair)
+            || self.proxy_ssl_verify != other.proxy_ssl_verify
+            || self.tls_certificate_verify != other.tls_certificate_verify
+            || self.verify_depth != other.verify_depth
+            || self.fallback_verify_depth != other.fallback_verify_depth
+            || !same(&self.proxy_trust, &other.proxy_trust)
+            || !same(&self.fallback_trust, &other.fallback_trust)
+    }
+
+    fn server_differs(&self, other: &Self) -> bool {
+        let pairs = || self.default_pairs.iter().zip(&other.default_pairs);
+        !Arc::ptr_eq(&self.server, &other.server)
+            || self.default_pairs.len() != other.default_pairs.len()
+            || pairs().any(|(one, other)| !Arc::ptr_eq(one, other))
+    }
+}
+
+fn same<T>(one: &Option<Arc<T>>, other: &Option<Arc<T>>) -> bool {
+    one.as_ref().map(Arc::as_ptr) == other.as_ref().map(Arc::as_ptr)
+}
+
+// Derived ones would ask for `B: Clone` and `B: Default`.
+impl<B: Builder> Clone for Globals<B> {
+    fn clone(&self) -> Self {
+        Globals {
+            default_pairs: self.default_pairs.clone(),
+            server: self.server.clone(),
+            client_pair: self.client_pair.clone(),
+            proxy_trust: self.proxy_trust.clone(),
+            fallback_trust: self.fallback_trust.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<B: Builder> Clone for State<B> {
+    fn clone(&self) -> Self {
+        State {
+            config: self.config.clone(),
+            certificates: self.certificates.clone(),
+            authorities: self.authorities.clone(),
+            services: self.services.clone(),
+            scopes: self.scopes.clone(),
+            served: self.served.clone(),
+            consumers: self.consumers.clone(),
+            router: self.router.clone(),
+            server: self.server.clone(),
+            warnings: self.warnings.clone(),
+        }
+    }
+}
+
+impl<B: Builder> Default for State<B> {
+    fn default() -> Self {
+        State {
+            config: Config::default(),
+            certificates: Certificates::default(),
+            authorities: Authorities::default(),
+            services: Services::default(),
+            scopes: Scopes::default(),
+            served: Served::default(),
+            consumers: Known::default(),
+            router: Router::default(),
+            server: None,
+            warnings: OrdMap::new(),
+        }
+    }
 }

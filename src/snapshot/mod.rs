@@ -1,33 +1,40 @@
 //! The immutable compiled configuration: what every core looks at while it serves one request.
 //!
-//! - `compile`: a whole configuration becomes a snapshot; what did not change is taken over from the one before.
-//! - `certificates`, `authorities`, `services`, `consumers`: one kind of entity each.
+//! - `compile`: a configuration becomes a snapshot; a change of it costs the change.
+//! - `changes`, `report`, `shared`: what a compilation starts from, what it has to say, parts that several entities use.
+//! - `certificates`, `authorities`, `services`, `routes`, `consumers`: one kind of entity each.
 //! - `scopes`: which plugin instance runs where (KONG.md §1.10).
 //! - `requests`: for which SNI a client certificate is asked (KONG.md §5.2).
 //! - `tls_glue`: the only place that calls `tls` and `router` to build something.
 mod authorities;
 mod certificates;
+mod changes;
 pub mod compile;
 mod consumers;
+mod report;
 mod requests;
+mod routes;
 mod scopes;
 mod services;
+mod shared;
 #[cfg(test)]
 pub mod testing;
 #[cfg(test)]
 mod tests;
 pub mod tls_glue;
 
-pub use compile::{Globals, Problem, Warning};
-pub use services::server_name;
+pub use compile::{Compiler, Globals};
+pub use report::{Problem, Warning};
+pub use routes::Routes;
+pub use services::{Fingerprints, server_name};
 
+use crate::entity::Table;
 use crate::plugin;
 use crate::plugin::values;
 use crate::router::{Router, path::Handling};
 use crate::tls::server::ServerPolicy;
 use crate::tls::upstream::UpstreamTls;
-use std::any::Any;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -36,17 +43,16 @@ pub struct Snapshot {
     /// Raised by one with every publication of this process.
     pub number: u64,
     pub router: Router,
-    /// Indexed by `router::Match::handle`.
-    pub routes: Vec<Arc<Route>>,
+    pub routes: Routes,
     pub server: Arc<ServerPolicy>,
     pub consumers: Arc<Consumers>,
-    /// Ids of all `ca_certificates`, in use or not.
-    pub authorities: HashSet<Uuid>,
-    /// What the next compilation takes over when the content is still the same (`compile::Reuse`). Nothing for the data
-    /// plane: it holds configuration text, private keys among it.
-    pub reuse: Arc<dyn Any + Send + Sync>,
+    /// All `ca_certificates`, in use or not; by id.
+    pub authorities: Table,
+    /// Of the TLS identities towards upstreams that some service has.
+    pub upstream_identities: Fingerprints,
 }
 
+#[derive(Clone)]
 pub struct Route {
     pub id: Uuid,
     /// Its name, or its id when it has none: the label of its metrics.
@@ -141,17 +147,17 @@ impl Consumer {
     }
 }
 
-/// Every way a consumer is looked up (KONG.md §5.4).
-#[derive(Default, Debug)]
+/// Every way a consumer is looked up (KONG.md §5.4). A copy shares all; to change it costs the change.
+#[derive(Clone, Default, Debug)]
 pub struct Consumers {
-    pub by_id: HashMap<Uuid, Arc<Consumer>>,
-    pub by_username: HashMap<Arc<str>, Arc<Consumer>>,
-    pub by_custom_id: HashMap<Arc<str>, Arc<Consumer>>,
-    /// mtls_auth_credentials by subject_name.
-    pub by_subject_name: HashMap<Arc<str>, Vec<Credential>>,
+    pub by_id: imbl::HashMap<Uuid, Arc<Consumer>>,
+    pub by_username: imbl::HashMap<Arc<str>, Arc<Consumer>>,
+    pub by_custom_id: imbl::HashMap<Arc<str>, Arc<Consumer>>,
+    /// mtls_auth_credentials by subject_name, in ascending id.
+    pub by_subject_name: imbl::HashMap<Arc<str>, Vec<Credential>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Credential {
     pub id: Uuid,
     /// `None`: any CA of the plugin.

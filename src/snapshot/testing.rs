@@ -1,7 +1,12 @@
 //! What tests put in the place of `tls`: a builder that keeps what it was asked for, and values of the types it must return.
 
-use super::tls_glue::{Authority, Builder, UpstreamSpec};
+use super::certificates::pairs;
+use super::tls_glue::{
+    Authority, Builder, RouterChanges, ServerParts, UpstreamSpec, changed_router,
+};
+use crate::entity::Entity;
 use crate::router::{RouteSpec, Router};
+use crate::tls::Digest;
 use crate::tls::client_auth::ClientChain;
 use crate::tls::provider;
 use crate::tls::server::{RequestMap, ServerPolicy, ServerSettings};
@@ -26,7 +31,19 @@ pub struct Recorder {
     pub upstreams: RefCell<Vec<Upstream>>,
     /// Per server policy.
     pub servers: RefCell<Vec<Server>>,
+    /// Added by the last change of the router.
     pub routes: RefCell<Vec<RouteSpec>>,
+    policies: RefCell<Vec<(Arc<ServerPolicy>, Server)>>,
+}
+
+impl Recorder {
+    /// What a policy that this builder made would hold.
+    pub fn server_of(&self, policy: &Arc<ServerPolicy>) -> Server {
+        let policies = self.policies.borrow();
+        let mut policies = policies.iter();
+        let found = policies.find(|(held, _)| Arc::ptr_eq(held, policy));
+        found.expect("made here").1.clone()
+    }
 }
 
 /// A key pair as `cert/key`.
@@ -44,8 +61,18 @@ pub struct Upstream {
     pub roots: Option<Roots>,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+impl Upstream {
+    /// The same for the same content.
+    pub fn fingerprint(&self) -> Digest {
+        let digest =
+            aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, format!("{self:?}").as_bytes());
+        digest.as_ref().try_into().expect("32 bytes")
+    }
+}
+
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Server {
+    /// In ascending name.
     pub sni: Vec<(String, Identity)>,
     /// Name → subjects.
     pub requests: Vec<(String, Vec<String>)>,
@@ -58,21 +85,24 @@ impl Builder for Recorder {
     type Roots = Roots;
     type ServerSettings = ();
 
-    fn key_pair(&self, cert: &str, key: &str) -> Result<Pair, String> {
-        self.pairs.borrow_mut().push(format!("{cert}/{key}"));
-        pair(cert, key)
-    }
-
     fn client_pair(&self, cert: &str, key: &str) -> Result<Pair, String> {
         self.clients.borrow_mut().push(format!("{cert}/{key}"));
         pair(cert, key)
     }
 
-    fn identity(&self, pairs: Result<Vec<Arc<Pair>>, Arc<str>>) -> Identity {
-        match pairs {
-            Ok(pairs) => Ok(pairs.iter().map(|pair| pair.to_string()).collect()),
-            Err(reason) => Err(reason.to_string()),
-        }
+    fn identity(&self, certificate: &Arc<Entity>) -> (Identity, Option<Arc<str>>) {
+        let built = pairs(certificate, |cert, key| {
+            self.pairs.borrow_mut().push(format!("{cert}/{key}"));
+            pair(cert, key)
+        });
+        let identity: Identity =
+            built.map(|pairs| pairs.iter().map(|pair| pair.to_string()).collect());
+        let broken = identity.as_ref().err().map(|reason| reason.as_str().into());
+        (identity, broken)
+    }
+
+    fn broken_identity(&self, reason: &Arc<str>) -> Identity {
+        Err(reason.to_string())
     }
 
     fn authority(&self, pem: &str) -> Result<Authority, String> {
@@ -102,49 +132,54 @@ impl Builder for Recorder {
     }
 
     fn upstream(&self, spec: UpstreamSpec<Self>) -> Result<UpstreamTls, String> {
-        self.upstreams.borrow_mut().push(Upstream {
+        let upstream = Upstream {
             client: spec.client.map(|pair| pair.to_string()),
             verify: spec.verify,
             depth: spec.depth,
             roots: spec.roots.map(|roots| roots.to_vec()),
-        });
-        Ok(upstream_tls())
+        };
+        let mut tls = upstream_tls();
+        tls.fingerprint = upstream.fingerprint();
+        self.upstreams.borrow_mut().push(upstream);
+        Ok(tls)
     }
 
-    fn server(
-        &self,
-        _settings: &Arc<()>,
-        _default_pairs: &[Arc<Pair>],
-        sni: &[(String, Arc<Identity>)],
-        requests: &BTreeMap<String, Vec<Vec<u8>>>,
-    ) -> Result<ServerPolicy, String> {
-        self.servers.borrow_mut().push(Server {
-            sni: sni
-                .iter()
-                .map(|(name, identity)| (name.clone(), (**identity).clone()))
-                .collect(),
-            requests: requests
-                .iter()
-                .map(|(name, subjects)| {
-                    (name.clone(), subjects.iter().cloned().map(text).collect())
-                })
-                .collect(),
-        });
-        Ok(server_policy())
-    }
-
-    fn router(&self, specs: Vec<RouteSpec>) -> Result<Router, Vec<(Uuid, String)>> {
-        let broken = specs
-            .iter()
-            .filter(|spec| spec.paths.iter().any(|path| path == "~/("));
-        let errors: Vec<_> = broken
-            .map(|spec| (spec.id, "paths: not a regex".into()))
-            .collect();
-        if !errors.is_empty() {
-            return Err(errors);
+    fn server(&self, parts: ServerParts<Self>) -> Result<Arc<ServerPolicy>, String> {
+        let before = parts.before.map(|before| self.server_of(before));
+        let Server { sni, requests } = before.unwrap_or_default();
+        let (mut sni, mut requests): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            (sni.into_iter().collect(), requests.into_iter().collect());
+        for (name, identity) in parts.sni {
+            match identity {
+                Some(identity) => sni.insert(name.to_string(), (*identity).clone()),
+                None => sni.remove(&*name),
+            };
         }
-        *self.routes.borrow_mut() = specs;
-        Ok(Router::default())
+        for (name, subjects) in parts.requests {
+            let subjects = subjects.map(|subjects| subjects.into_iter().map(text).collect());
+            match subjects {
+                Some(subjects) => requests.insert(name.to_string(), subjects),
+                None => requests.remove(&*name),
+            };
+        }
+        let server = Server {
+            sni: sni.into_iter().collect(),
+            requests: requests.into_iter().collect(),
+        };
+        self.servers.borrow_mut().push(server.clone());
+        let policy = Arc::new(server_policy());
+        self.policies.borrow_mut().push((policy.clone(), server));
+        Ok(policy)
+    }
+
+    fn router(
+        &self,
+        before: &Router,
+        changes: RouterChanges,
+    ) -> Result<Router, Vec<(Uuid, String)>> {
+        let changed = changed_router(before, &changes);
+        *self.routes.borrow_mut() = changes.added;
+        changed
     }
 }
 

@@ -1,9 +1,8 @@
 //! The one place where a snapshot's compilation calls `tls` and `router`. `compile` knows these calls only as `Builder`, so
 //! its rules are tested with a builder that records.
 
-use super::compile::{Problem, Warning, compile_with};
-use super::{Globals, Snapshot};
-use crate::entity::Config;
+use super::certificates::pairs;
+use crate::entity::Entity;
 use crate::plugin::{ClientFacts, San};
 use crate::router::{RouteSpec, Router};
 use crate::tls::client_auth::Trusted;
@@ -15,7 +14,6 @@ use crate::tls::trust::{Options, Roots, TrustSet};
 use crate::tls::upstream::{ClientPair, UpstreamTls, Versions};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -33,11 +31,13 @@ pub trait Builder: 'static {
     /// Versions, suites, groups, tickets of the listeners.
     type ServerSettings: Send + Sync + 'static;
 
-    fn key_pair(&self, cert_pem: &str, key_pem: &str) -> Result<Self::KeyPair, String>;
-
     fn client_pair(&self, cert_pem: &str, key_pem: &str) -> Result<Self::ClientPair, String>;
 
-    fn identity(&self, pairs: Result<Vec<Arc<Self::KeyPair>>, Arc<str>>) -> Self::Identity;
+    /// Of a row of `certificates`, and why it cannot be used where that is known at once. May put off reading it to the
+    /// first use.
+    fn identity(&self, certificate: &Arc<Entity>) -> (Self::Identity, Option<Arc<str>>);
+
+    fn broken_identity(&self, reason: &Arc<str>) -> Self::Identity;
 
     /// One CA certificate in PEM.
     fn authority(&self, pem: &str) -> Result<Authority, String>;
@@ -54,18 +54,39 @@ pub trait Builder: 'static {
 
     fn upstream(&self, spec: UpstreamSpec<Self>) -> Result<UpstreamTls, String>;
 
-    /// `sni`: names as in KONG.md §1.3, lower case. `requests`: name, wildcard or `*` → DER names for the
-    /// CertificateRequest (KONG.md §5.2).
-    fn server(
-        &self,
-        settings: &Arc<Self::ServerSettings>,
-        default_pairs: &[Arc<Self::KeyPair>],
-        sni: &[(String, Arc<Self::Identity>)],
-        requests: &BTreeMap<String, Vec<Vec<u8>>>,
-    ) -> Result<ServerPolicy, String>;
+    fn server(&self, parts: ServerParts<Self>) -> Result<Arc<ServerPolicy>, String>;
 
     /// An error names the route it is about.
-    fn router(&self, specs: Vec<RouteSpec>) -> Result<Router, Vec<(Uuid, String)>>;
+    fn router(
+        &self,
+        before: &Router,
+        changes: RouterChanges,
+    ) -> Result<Router, Vec<(Uuid, String)>>;
+}
+
+/// What a server policy is made of.
+pub struct ServerParts<'p, B: Builder + ?Sized> {
+    /// `None` only when `settings` are given.
+    pub before: Option<&'p Arc<ServerPolicy>>,
+    /// And the default pairs; `None`: those of `before`.
+    pub settings: Option<(&'p Arc<B::ServerSettings>, &'p [Arc<B::KeyPair>])>,
+    /// Names as in KONG.md §1.3, in lower case, that show something else from now on; `None`: nothing.
+    pub sni: Vec<(Arc<str>, Option<Arc<B::Identity>>)>,
+    /// Names, wildcards or `*` and DER names for the CertificateRequest (KONG.md §5.2), the same way.
+    pub requests: Vec<(Arc<str>, Option<Vec<Vec<u8>>>)>,
+}
+
+/// As for `Router::with_changes`.
+#[derive(Default)]
+pub struct RouterChanges {
+    pub removed: Vec<u32>,
+    pub added: Vec<RouteSpec>,
+}
+
+impl RouterChanges {
+    pub fn is_empty(&self) -> bool {
+        self.removed.is_empty() && self.added.is_empty()
+    }
 }
 
 pub struct Authority {
@@ -84,17 +105,6 @@ pub struct UpstreamSpec<B: Builder + ?Sized> {
     pub roots: Option<Arc<B::Roots>>,
 }
 
-/// `compile_with` on the real `tls` and `router`.
-pub fn compile(
-    tls: &Tls,
-    config: &Config,
-    globals: &Globals<Tls>,
-    previous: Option<&Snapshot>,
-    number: u64,
-) -> Result<(Snapshot, Vec<Warning>), Vec<Problem>> {
-    compile_with(tls, config, globals, previous, number)
-}
-
 /// The builder that builds.
 pub struct Tls {
     /// Offered to upstreams.
@@ -108,19 +118,35 @@ impl Builder for Tls {
     type Roots = Roots;
     type ServerSettings = ServerSettings;
 
-    fn key_pair(&self, cert_pem: &str, key_pem: &str) -> Result<KeyPair, String> {
-        KeyPair::from_pem(cert_pem, key_pem).map_err(|e| e.to_string())
-    }
-
     fn client_pair(&self, cert_pem: &str, key_pem: &str) -> Result<ClientPair, String> {
         ClientPair::from_pem(cert_pem, key_pem).map_err(|e| e.to_string())
     }
 
-    fn identity(&self, pairs: Result<Vec<Arc<KeyPair>>, Arc<str>>) -> Identity {
-        match pairs {
-            Ok(pairs) => Identity::new(pairs),
-            Err(reason) => Identity::broken(&*reason),
+    /// Read at the first handshake: it was checked when it was written. Text that is no PEM at all (a reference to a
+    /// vault) is known to be broken.
+    fn identity(&self, certificate: &Arc<Entity>) -> (Identity, Option<Arc<str>>) {
+        let read = |certificate: &Entity| {
+            let pair = |cert: &str, key: &str| {
+                KeyPair::from_pem(cert, key).map_err(|error| error.to_string())
+            };
+            pairs(certificate, pair)
+        };
+        let texts = ["cert", "key", "cert_alt", "key_alt"];
+        let mut texts = texts
+            .into_iter()
+            .filter_map(|field| certificate.get(field)?.as_str());
+        if texts.all(|text| text.contains("-----BEGIN ")) {
+            let certificate = certificate.clone();
+            return (Identity::lazy(move || read(&certificate)), None);
         }
+        match read(certificate) {
+            Ok(pairs) => (Identity::new(pairs), None),
+            Err(reason) => (Identity::broken(&*reason), Some(reason.into())),
+        }
+    }
+
+    fn broken_identity(&self, reason: &Arc<str>) -> Identity {
+        Identity::broken(&**reason)
     }
 
     fn authority(&self, pem: &str) -> Result<Authority, String> {
@@ -160,32 +186,51 @@ impl Builder for Tls {
         }))
     }
 
-    fn server(
-        &self,
-        settings: &Arc<ServerSettings>,
-        default_pairs: &[Arc<KeyPair>],
-        sni: &[(String, Arc<Identity>)],
-        requests: &BTreeMap<String, Vec<Vec<u8>>>,
-    ) -> Result<ServerPolicy, String> {
-        let mut table = SniTable::with_capacity(sni.len());
-        for (name, identity) in sni {
-            table.insert(name, identity.clone());
-        }
-        let mut map = RequestMap::default();
-        for (name, subjects) in requests {
-            map.insert(name, subjects.iter().cloned());
-        }
-        ServerPolicy::new(settings, default_pairs.to_vec(), table, map, false)
-            .map_err(|e| e.to_string())
+    fn server(&self, parts: ServerParts<Tls>) -> Result<Arc<ServerPolicy>, String> {
+        let renewed = match (parts.before, parts.settings) {
+            (Some(before), Some((settings, pairs))) => {
+                Some(before.with_settings(settings, pairs.to_vec()))
+            }
+            (None, Some((settings, pairs))) => Some(ServerPolicy::new(
+                settings,
+                pairs.to_vec(),
+                SniTable::with_capacity(parts.sni.len()),
+                RequestMap::default(),
+                false,
+            )),
+            (_, None) => None,
+        };
+        let renewed = renewed.transpose().map_err(|error| error.to_string())?;
+        let base = renewed.as_ref().or(parts.before.map(|before| &**before));
+        let base = base.ok_or("a server policy without settings")?;
+        let sni = parts.sni.iter();
+        let requests = parts.requests.iter();
+        let policy = base.with_changes(
+            sni.map(|(name, identity)| (&**name, identity.clone())),
+            requests.map(|(name, subjects)| (&**name, subjects.clone())),
+        );
+        Ok(Arc::new(policy))
     }
 
-    fn router(&self, specs: Vec<RouteSpec>) -> Result<Router, Vec<(Uuid, String)>> {
-        Router::build(specs).map_err(|errors| {
-            let text =
-                |e: crate::router::BuildError| (e.route, format!("{}: {}", e.field, e.reason));
-            errors.into_iter().map(text).collect()
-        })
+    fn router(
+        &self,
+        before: &Router,
+        changes: RouterChanges,
+    ) -> Result<Router, Vec<(Uuid, String)>> {
+        changed_router(before, &changes)
     }
+}
+
+/// With errors as `Builder::router` has them.
+pub(super) fn changed_router(
+    before: &Router,
+    changes: &RouterChanges,
+) -> Result<Router, Vec<(Uuid, String)>> {
+    let changed = before.with_changes(&changes.removed, &changes.added);
+    changed.map_err(|errors| {
+        let text = |e: crate::router::BuildError| (e.route, format!("{}: {}", e.field, e.reason));
+        errors.into_iter().map(text).collect()
+    })
 }
 
 fn ders(pem: &str) -> Result<Vec<Vec<u8>>, String> {

@@ -12,12 +12,20 @@
 //! Other than Kong: rustls refuses a server_name that is neither a DNS name nor an address (`name:port`) with
 //! illegal_parameter, where Kong shows the default pair (KONG.md §4.1). An address counts as no name, as there.
 
+mod requests;
+mod shown;
+
+pub use requests::{RequestEntry, RequestMap};
+pub use shown::Identity;
+
 use super::Digest;
-use super::keys::{KeyClass, KeyPair};
+use super::keys::KeyPair;
 use super::provider::{Chosen, ProviderError, Version};
-use super::sni::{RouteNames, SniTable};
+use super::sni::SniTable;
 use super::tickets::{PolicyTickets, Ticketer, request_digest};
-use crate::limits::{CLIENT_CA_NAMES_SIZE_MAX, CLIENT_CHAIN_COUNT_MAX, CLIENT_CHAIN_SIZE_MAX};
+use crate::limits::{CLIENT_CHAIN_COUNT_MAX, CLIENT_CHAIN_SIZE_MAX};
+use ahash::RandomState;
+use requests::Requests;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
@@ -30,9 +38,8 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, ServerConfig,
     SignatureScheme,
 };
-use smallvec::SmallVec;
-use std::cell::OnceCell;
-use std::collections::BTreeSet;
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -68,97 +75,17 @@ impl ServerSettings {
     }
 }
 
-/// One `certificates` entity: its pair and, with `cert_alt`, a second of another class.
-#[derive(Clone, Debug, Default)]
-pub struct Identity {
-    pub pairs: SmallVec<[Arc<KeyPair>; 2]>,
-    /// Why the entity cannot be used, if so: its handshakes are aborted with this reason.
-    pub broken: Option<Box<str>>,
-}
-
-impl Identity {
-    pub fn new(pairs: impl IntoIterator<Item = Arc<KeyPair>>) -> Self {
-        let mut pairs: SmallVec<[Arc<KeyPair>; 2]> = pairs.into_iter().collect();
-        pairs.sort_by_key(|pair| preference(pair.algorithm()));
-        Self {
-            pairs,
-            broken: None,
-        }
-    }
-
-    /// Stands for an entity whose certificate or key could not be read (KONG.md §4.1: abort, not the default pair).
-    pub fn broken(reason: impl Into<Box<str>>) -> Self {
-        Self {
-            pairs: SmallVec::new(),
-            broken: Some(reason.into()),
-        }
-    }
-
-    /// The pair for a client that verifies `schemes`: ECDSA before Ed25519 before RSA. With nothing in common the first
-    /// pair, so that rustls finds nothing in common either and says so with the alert the RFC wants.
-    fn pair(&self, schemes: &[SignatureScheme]) -> Result<&Arc<KeyPair>, Box<str>> {
-        if let Some(reason) = &self.broken {
-            return Err(reason.clone());
-        }
-        self.pairs
-            .iter()
-            .find(|pair| pair.signs(schemes))
-            .or(self.pairs.first())
-            .ok_or_else(|| "no certificate is configured".into())
-    }
-}
-
-/// The cheapest signature first (RUNTIME.md §5).
-fn preference(class: KeyClass) -> u8 {
-    match class {
-        KeyClass::Ecdsa => 0,
-        KeyClass::Ed25519 => 1,
-        KeyClass::Rsa => 2,
-    }
-}
-
-/// For which names a client certificate is asked, and with which CA names (KONG.md §5.2).
-#[derive(Default)]
-pub struct RequestMap {
-    names: RouteNames<BTreeSet<Vec<u8>>>,
-}
-
-impl RequestMap {
-    /// Asks on `sni` (exact, `*.x`, `x.*`, or `*` for every name and for none) with the DER subjects given.
-    /// Several calls for one name are merged.
-    pub fn insert(&mut self, sni: &str, ca_names: impl IntoIterator<Item = Vec<u8>>) {
-        self.names.entry(sni, BTreeSet::new).extend(ca_names);
-    }
-}
-
-impl fmt::Debug for RequestMap {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequestMap").finish_non_exhaustive()
-    }
-}
-
-/// One way of asking for a certificate.
-#[derive(Debug)]
-pub struct RequestEntry {
-    /// DER, sorted: two nodes with the same content have the same digest. Empty: any certificate is asked for.
-    pub ca_names: Vec<Vec<u8>>,
-    /// The names were larger than `CLIENT_CA_NAMES_SIZE_MAX` and none is sent.
-    pub names_dropped: bool,
-    digest: Digest,
-}
-
-/// One snapshot's server side: SNI table, default pair, SNI → request map, versions, suites, groups. Immutable.
+/// One snapshot's server side: SNI table, default pair, SNI → request map, versions, suites, groups. Immutable; the next
+/// one shares with it what has not changed.
 pub struct ServerPolicy {
     provider: Arc<CryptoProvider>,
     versions: Vec<Version>,
     prefer_server_order: bool,
     session_tickets: bool,
     session_timeout_secs: u64,
-    default: Identity,
+    default: Arc<Identity>,
     sni: SniTable<Arc<Identity>>,
-    requests: RouteNames<usize>,
-    /// Distinct ones; `requests` holds indexes.
-    entries: Vec<RequestEntry>,
+    requests: Requests,
 }
 
 impl ServerPolicy {
@@ -171,45 +98,85 @@ impl ServerPolicy {
         request: RequestMap,
         _http2: bool,
     ) -> Result<Self, ProviderError> {
+        let mut requests = Requests::default();
+        for (name, ca_names) in request.names {
+            requests.set(&name, Some(ca_names.into_iter().collect()));
+        }
+        Self::of(settings, default, sni, requests)
+    }
+
+    /// The same names under other settings.
+    pub fn with_settings(
+        &self,
+        settings: &ServerSettings,
+        default: Vec<Arc<KeyPair>>,
+    ) -> Result<Self, ProviderError> {
+        Self::of(settings, default, self.sni.clone(), self.requests.clone())
+    }
+
+    /// The same settings with some names changed; costs the change. Names as for `SniTable::insert` and
+    /// `RequestMap::insert`; `None` takes a name out. DER names in ascending order.
+    pub fn with_changes<'n>(
+        &self,
+        sni: impl IntoIterator<Item = (&'n str, Option<Arc<Identity>>)>,
+        requests: impl IntoIterator<Item = (&'n str, Option<Vec<Vec<u8>>>)>,
+    ) -> Self {
+        let mut policy = Self {
+            provider: self.provider.clone(),
+            versions: self.versions.clone(),
+            default: self.default.clone(),
+            sni: self.sni.clone(),
+            requests: self.requests.clone(),
+            ..*self
+        };
+        for (name, identity) in sni {
+            match identity {
+                Some(identity) => policy.sni.insert(name, identity),
+                None => policy.sni.remove(name),
+            };
+        }
+        for (name, ca_names) in requests {
+            policy.requests.set(name, ca_names);
+        }
+        policy
+    }
+
+    fn of(
+        settings: &ServerSettings,
+        default: Vec<Arc<KeyPair>>,
+        sni: SniTable<Arc<Identity>>,
+        requests: Requests,
+    ) -> Result<Self, ProviderError> {
         let provider =
             settings
                 .provider
                 .restrict(&settings.versions, &settings.suites, &settings.groups)?;
-        let mut entries: Vec<RequestEntry> = Vec::new();
-        let mut known = std::collections::HashMap::new();
-        let requests = request.names.map(|names| {
-            let entry = RequestEntry::new(names);
-            *known.entry(entry.digest).or_insert_with(|| {
-                entries.push(entry);
-                entries.len() - 1
-            })
-        });
         Ok(Self {
             provider,
             versions: settings.versions.clone(),
             prefer_server_order: settings.prefer_server_order,
             session_tickets: settings.session_tickets,
             session_timeout_secs: settings.session_timeout_secs,
-            default: Identity::new(default),
+            default: Arc::new(Identity::new(default)),
             sni,
             requests,
-            entries,
         })
     }
 
     /// How a client with this SNI is asked for a certificate; `None`: it is not.
     pub fn request_for(&self, sni: Option<&str>) -> Option<&RequestEntry> {
-        self.request_index(sni)
-            .and_then(|index| self.entries.get(index))
+        self.requests.names.lookup(sni).map(|entry| &**entry)
     }
 
     /// Every distinct way of asking: for a warning about dropped names.
-    pub fn request_entries(&self) -> &[RequestEntry] {
-        &self.entries
+    pub fn request_entries(&self) -> impl Iterator<Item = &RequestEntry> {
+        let distinct = self.requests.distinct.iter();
+        distinct.map(|(_, (entry, _))| &**entry)
     }
 
-    fn request_index(&self, sni: Option<&str>) -> Option<usize> {
-        self.requests.lookup(sni).copied()
+    /// How many names have a certificate.
+    pub fn sni_count(&self) -> usize {
+        self.sni.len()
     }
 
     fn identity_for(&self, sni: Option<&str>) -> &Identity {
@@ -230,14 +197,11 @@ impl ServerPolicy {
     /// Why no certificate can be shown for `sni`, if so. For the path that failed already.
     pub(crate) fn broken_reason(&self, sni: Option<&str>) -> Option<Box<str>> {
         let identity = self.identity_for(sni);
-        let reason = match identity.pair(&[]) {
+        let reason = match identity.pair(&[]).and_then(|_| identity.pairs()) {
             Err(reason) => reason,
-            Ok(_) => {
-                let mut pairs = identity.pairs.iter();
-                pairs
-                    .find_map(|pair| pair.certified().err())?
-                    .to_string()
-                    .into()
+            Ok(pairs) => {
+                let mut broken = pairs.iter().filter_map(|pair| pair.certified().err());
+                broken.next()?.to_string().into()
             }
         };
         let name = sni.unwrap_or("no SNI");
@@ -250,25 +214,8 @@ impl fmt::Debug for ServerPolicy {
         f.debug_struct("ServerPolicy")
             .field("versions", &self.versions)
             .field("sni", &self.sni)
-            .field("requests", &self.entries.len())
+            .field("requests", &self.requests.distinct.len())
             .finish_non_exhaustive()
-    }
-}
-
-impl RequestEntry {
-    fn new(names: BTreeSet<Vec<u8>>) -> Self {
-        // Each name stands behind a length of two bytes (RFC 8446 §4.2.4).
-        let size: usize = names.iter().map(|name| name.len() + 2).sum();
-        let names_dropped = size > CLIENT_CA_NAMES_SIZE_MAX;
-        let ca_names: Vec<Vec<u8>> = match names_dropped {
-            true => Vec::new(),
-            false => names.into_iter().filter(|name| !name.is_empty()).collect(),
-        };
-        Self {
-            digest: request_digest(true, ca_names.iter().map(Vec::as_slice)),
-            ca_names,
-            names_dropped,
-        }
     }
 }
 
@@ -276,15 +223,16 @@ impl RequestEntry {
 pub struct CoreServer {
     policy: Arc<ServerPolicy>,
     tickets: Arc<Ticketer>,
-    /// One for each entry of the policy, one for asking nothing; built when first needed.
-    configs: Vec<OnceCell<Arc<ServerConfig>>>,
+    /// One for each way of asking that was needed; as many at most as the policy has.
+    configs: RefCell<HashMap<Digest, Arc<ServerConfig>, RandomState>>,
+    /// For asking nothing.
     plain: OnceCell<Arc<ServerConfig>>,
 }
 
 impl CoreServer {
     pub fn new(policy: Arc<ServerPolicy>, tickets: Arc<Ticketer>) -> Self {
         Self {
-            configs: (0..policy.entries.len()).map(|_| OnceCell::new()).collect(),
+            configs: RefCell::default(),
             plain: OnceCell::new(),
             policy,
             tickets,
@@ -300,22 +248,28 @@ impl CoreServer {
         &self,
         sni: Option<&str>,
     ) -> Result<(Arc<ServerConfig>, bool), rustls::Error> {
-        let entry = self
-            .policy
-            .request_index(sni)
-            .and_then(|index| Some((self.configs.get(index)?, self.policy.entries.get(index)?)));
-        let (cell, entry) = match entry {
-            Some((cell, entry)) => (cell, Some(entry)),
-            None => (&self.plain, None),
+        let Some(entry) = self.policy.request_for(sni) else {
+            let config = match self.plain.get() {
+                Some(config) => config,
+                None => {
+                    let built = Arc::new(self.build(None)?);
+                    self.plain.get_or_init(|| built)
+                }
+            };
+            return Ok((Arc::clone(config), false));
         };
-        let config = match cell.get() {
+        let known = self.configs.borrow().get(&entry.digest).cloned();
+        let config = match known {
             Some(config) => config,
             None => {
-                let built = Arc::new(self.build(entry)?);
-                cell.get_or_init(|| built)
+                let built = Arc::new(self.build(Some(entry))?);
+                self.configs
+                    .borrow_mut()
+                    .insert(entry.digest, built.clone());
+                built
             }
         };
-        Ok((Arc::clone(config), entry.is_some()))
+        Ok((config, true))
     }
 
     fn build(&self, request: Option<&RequestEntry>) -> Result<ServerConfig, rustls::Error> {
@@ -524,7 +478,7 @@ mod tests {
             ("b.test", &["ca"]),
             ("c.test", &["other"]),
         ]));
-        assert_eq!(policy.request_entries().len(), 2);
+        assert_eq!(policy.request_entries().count(), 2);
         let core = CoreServer::new(policy, Arc::new(Ticketer::new([0; 16], 0, [0; 16])));
         let config = |sni| core.config(sni).unwrap().0;
         assert!(Arc::ptr_eq(
@@ -536,6 +490,74 @@ mod tests {
             &config(Some("c.test"))
         ));
         assert!(Arc::ptr_eq(&config(Some("d.test")), &config(None)));
+    }
+
+    #[test]
+    fn a_changed_policy_answers_as_one_made_so() {
+        type Names = &'static [(&'static str, &'static [&'static str])];
+        type Changes = &'static [(&'static str, Option<&'static [&'static str]>)];
+        let rows: &[(&str, Names, Changes, Names)] = &[
+            ("none", &[("a.test", &["1"])], &[], &[("a.test", &["1"])]),
+            (
+                "added, known way of asking",
+                &[("a.test", &["1"])],
+                &[("*.b.test", Some(&["1"]))],
+                &[("a.test", &["1"]), ("*.b.test", &["1"])],
+            ),
+            (
+                "replaced, the last with its way of asking",
+                &[("a.test", &["1"]), ("*", &[])],
+                &[("a.test", Some(&["1", "2"]))],
+                &[("a.test", &["1", "2"]), ("*", &[])],
+            ),
+            (
+                "taken out, with another of the kind left",
+                &[("a.test", &["1"]), ("b.*", &["1"])],
+                &[("a.test", None), ("unknown.test", None)],
+                &[("b.*", &["1"])],
+            ),
+            ("the last", &[("*", &["1"])], &[("*", None)], &[]),
+        ];
+        let bytes = |names: &[&str]| names.iter().map(|name| name.as_bytes().to_vec()).collect();
+        for (rule, before, changes, after) in rows {
+            let before = policy(before);
+            let changes = changes
+                .iter()
+                .map(|(name, names)| (*name, names.map(bytes)));
+            let (changed, made) = (before.with_changes([], changes), policy(after));
+            for sni in [
+                None,
+                Some("a.test"),
+                Some("x.b.test"),
+                Some("b.org"),
+                Some("*"),
+            ] {
+                let digest = |policy: &ServerPolicy| policy.request_for(sni).map(|e| e.digest);
+                assert_eq!(digest(&changed), digest(&made), "{rule}: {sni:?}");
+            }
+            let distinct = |policy: &ServerPolicy| policy.request_entries().count();
+            assert_eq!(distinct(&changed), distinct(&made), "{rule}");
+        }
+    }
+
+    #[test]
+    fn an_identity_is_read_at_its_first_use_and_once() {
+        let reads = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = reads.clone();
+        let identity = Arc::new(Identity::lazy(move || {
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Err("invalid key: gone".into())
+        }));
+        let count = || reads.load(std::sync::atomic::Ordering::Relaxed);
+        let policy = policy(&[]).with_changes([("A.test.", Some(identity))], []);
+        assert_eq!((policy.sni_count(), count()), (1, 0));
+        for _ in 0..2 {
+            let reason = policy.broken_reason(Some("a.test"));
+            let expected = "certificate for a.test: invalid key: gone";
+            assert_eq!((reason.as_deref(), count()), (Some(expected), 1));
+        }
+        let without = policy.with_changes([("a.test", None)], []);
+        assert_eq!(without.sni_count(), 0);
     }
 
     #[test]

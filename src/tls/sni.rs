@@ -1,60 +1,54 @@
 //! Names to values: KONG.md §4.1 for certificates, §3.1 and §5.2 for requests. Pure, no rustls type.
 
-use ahash::RandomState;
-use hashbrown::HashMap;
+use crate::shards::Shards;
 use std::fmt;
+use std::sync::Arc;
 
 /// Longest name DNS knows; a longer one matches nothing.
 const NAME_SIZE_MAX: usize = 255;
 
-/// Certificates by SNI (KONG.md §4.1). Filled by `insert`, then only read.
+/// Certificates by SNI (KONG.md §4.1). A copy shares all names; to change it costs the change (`Shards`).
 ///
 /// Steps of a lookup: the name itself; its first label replaced (`*.rest`, only from three labels on); its last label
 /// replaced (`head.*`, from two on); `*`. A wildcard stands for one label.
 #[derive(Clone)]
-pub struct SniTable<T> {
-    exact: Names<T>,
-    /// `*.rest` by `rest`.
-    left: Names<T>,
-    /// `head.*` by `head`.
-    right: Names<T>,
-    any: Option<T>,
-}
+pub struct SniTable<T>(Patterns<T>);
 
 impl<T> Default for SniTable<T> {
     fn default() -> Self {
-        Self {
-            exact: Names::default(),
-            left: Names::default(),
-            right: Names::default(),
-            any: None,
-        }
+        Self(Patterns::default())
     }
 }
 
-impl<T> SniTable<T> {
+impl<T: Clone> SniTable<T> {
     pub fn with_capacity(names: usize) -> Self {
-        Self {
-            exact: HashMap::with_capacity_and_hasher(names, RandomState::default()),
-            ..Self::default()
-        }
+        Self(Patterns {
+            exact: Names::with_capacity(names),
+            ..Patterns::default()
+        })
     }
 
     /// Takes a name of an `snis` row; case and one trailing dot do not count. Returns what it replaces.
     /// A `*` that is not a whole first or last label is kept as text, which no client's name equals.
     pub fn insert(&mut self, name: &str, value: T) -> Option<T> {
-        match Pattern::of(name) {
-            Pattern::Any => self.any.replace(value),
-            Pattern::Left(rest) => self.left.insert(rest, value),
-            Pattern::Right(head) => self.right.insert(head, value),
-            Pattern::Exact(name) => self.exact.insert(name, value),
-        }
+        self.0.insert(name, value)
+    }
+
+    /// As written or otherwise, as for `insert`.
+    pub fn remove(&mut self, name: &str) -> Option<T> {
+        self.0.remove(name)
     }
 
     /// `name` as the client sent it. Allocates nothing.
     pub fn lookup(&self, name: &str) -> Option<&T> {
+        let Patterns {
+            exact,
+            left,
+            right,
+            any,
+        } = &self.0;
         with_canonical(name, |name| {
-            if let Some(value) = self.exact.get(name) {
+            if let Some(value) = exact.get(name) {
                 return Some(value);
             }
             let first = name.find('.');
@@ -62,22 +56,28 @@ impl<T> SniTable<T> {
             if let (Some(first), Some(last)) = (first, last) {
                 let rest = name
                     .get(first + 1..)
-                    .filter(|_| first != last && !self.left.is_empty());
-                if let Some(value) = rest.and_then(|rest| self.left.get(rest)) {
+                    .filter(|_| first != last && !left.is_empty());
+                if let Some(value) = rest.and_then(|rest| left.get(rest)) {
                     return Some(value);
                 }
-                let head = name.get(..last).filter(|_| !self.right.is_empty());
-                if let Some(value) = head.and_then(|head| self.right.get(head)) {
+                let head = name.get(..last).filter(|_| !right.is_empty());
+                if let Some(value) = head.and_then(|head| right.get(head)) {
                     return Some(value);
                 }
             }
-            self.any.as_ref()
+            any.as_ref()
         })
-        .unwrap_or(self.any.as_ref())
+        .unwrap_or(any.as_ref())
     }
 
     pub fn len(&self) -> usize {
-        self.exact.len() + self.left.len() + self.right.len() + usize::from(self.any.is_some())
+        let Patterns {
+            exact,
+            left,
+            right,
+            any,
+        } = &self.0;
+        exact.len() + left.len() + right.len() + usize::from(any.is_some())
     }
 
     pub fn is_empty(&self) -> bool {
@@ -85,7 +85,7 @@ impl<T> SniTable<T> {
     }
 }
 
-impl<T> fmt::Debug for SniTable<T> {
+impl<T: Clone> fmt::Debug for SniTable<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SniTable")
             .field("names", &self.len())
@@ -96,14 +96,75 @@ impl<T> fmt::Debug for SniTable<T> {
 /// Requests by SNI (KONG.md §5.2), with the wildcards of routes (§3.1): `*.x` and `x.*` stand for any number of labels.
 /// The most specific entry is taken: exact, then the longest suffix, then the longest prefix, then `*`.
 #[derive(Clone)]
-pub(crate) struct RouteNames<T> {
+pub(crate) struct RouteNames<T>(Patterns<T>);
+
+impl<T> Default for RouteNames<T> {
+    fn default() -> Self {
+        Self(Patterns::default())
+    }
+}
+
+impl<T: Clone> RouteNames<T> {
+    /// Returns what it replaces.
+    pub(crate) fn insert(&mut self, name: &str, value: T) -> Option<T> {
+        self.0.insert(name, value)
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) -> Option<T> {
+        self.0.remove(name)
+    }
+
+    /// `None`: the client sent no name, which only `*` covers.
+    pub(crate) fn lookup(&self, name: Option<&str>) -> Option<&T> {
+        let found = name.and_then(|name| with_canonical(name, |name| self.named(name)).flatten());
+        found.or(self.0.any.as_ref())
+    }
+
+    fn named(&self, name: &str) -> Option<&T> {
+        let Patterns {
+            exact, left, right, ..
+        } = &self.0;
+        if let Some(value) = exact.get(name) {
+            return Some(value);
+        }
+        if !left.is_empty() {
+            // At least one byte stands for the asterisk: a leading dot is none.
+            let suffixes = name.match_indices('.').filter(|(at, _)| *at > 0);
+            for (at, _) in suffixes {
+                if let Some(value) = name.get(at + 1..).and_then(|rest| left.get(rest)) {
+                    return Some(value);
+                }
+            }
+        }
+        if !right.is_empty() {
+            for (at, _) in name.rmatch_indices('.') {
+                if let Some(value) = name.get(..at).and_then(|head| right.get(head)) {
+                    return Some(value);
+                }
+            }
+        }
+        None
+    }
+}
+
+/// `name` in the form in which two names that are the same to this module are equal: lower case, without a trailing dot.
+pub fn canonical(name: &str) -> String {
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+}
+
+#[derive(Clone)]
+struct Patterns<T> {
     exact: Names<T>,
+    /// `*.rest` by `rest`.
     left: Names<T>,
+    /// `head.*` by `head`.
     right: Names<T>,
     any: Option<T>,
 }
 
-impl<T> Default for RouteNames<T> {
+type Names<T> = Shards<Arc<str>, T>;
+
+impl<T> Default for Patterns<T> {
     fn default() -> Self {
         Self {
             exact: Names::default(),
@@ -114,82 +175,44 @@ impl<T> Default for RouteNames<T> {
     }
 }
 
-impl<T> RouteNames<T> {
-    /// The entry of `name`, made by `new` if there is none.
-    pub(crate) fn entry(&mut self, name: &str, new: impl FnOnce() -> T) -> &mut T {
-        match Pattern::of(name) {
-            Pattern::Any => self.any.get_or_insert_with(new),
-            Pattern::Left(rest) => self.left.entry(rest).or_insert_with(new),
-            Pattern::Right(head) => self.right.entry(head).or_insert_with(new),
-            Pattern::Exact(name) => self.exact.entry(name).or_insert_with(new),
+impl<T: Clone> Patterns<T> {
+    fn insert(&mut self, name: &str, value: T) -> Option<T> {
+        match Pattern::of(&canonical(name)) {
+            Pattern::Any => self.any.replace(value),
+            Pattern::Left(rest) => self.left.insert(rest.into(), value),
+            Pattern::Right(head) => self.right.insert(head.into(), value),
+            Pattern::Exact(name) => self.exact.insert(name.into(), value),
         }
     }
 
-    /// `None`: the client sent no name, which only `*` covers.
-    pub(crate) fn lookup(&self, name: Option<&str>) -> Option<&T> {
-        let found = name.and_then(|name| with_canonical(name, |name| self.named(name)).flatten());
-        found.or(self.any.as_ref())
-    }
-
-    fn named(&self, name: &str) -> Option<&T> {
-        if let Some(value) = self.exact.get(name) {
-            return Some(value);
-        }
-        if !self.left.is_empty() {
-            // At least one byte stands for the asterisk: a leading dot is none.
-            let suffixes = name.match_indices('.').filter(|(at, _)| *at > 0);
-            for (at, _) in suffixes {
-                if let Some(value) = name.get(at + 1..).and_then(|rest| self.left.get(rest)) {
-                    return Some(value);
-                }
-            }
-        }
-        if !self.right.is_empty() {
-            for (at, _) in name.rmatch_indices('.') {
-                if let Some(value) = name.get(..at).and_then(|head| self.right.get(head)) {
-                    return Some(value);
-                }
-            }
-        }
-        None
-    }
-
-    pub(crate) fn map<U>(self, mut f: impl FnMut(T) -> U) -> RouteNames<U> {
-        let mut names = |names: Names<T>| {
-            names
-                .into_iter()
-                .map(|(name, value)| (name, f(value)))
-                .collect()
-        };
-        RouteNames {
-            exact: names(self.exact),
-            left: names(self.left),
-            right: names(self.right),
-            any: self.any.map(f),
+    fn remove(&mut self, name: &str) -> Option<T> {
+        match Pattern::of(&canonical(name)) {
+            Pattern::Any => self.any.take(),
+            Pattern::Left(rest) => self.left.remove(rest),
+            Pattern::Right(head) => self.right.remove(head),
+            Pattern::Exact(name) => self.exact.remove(name),
         }
     }
 }
 
-type Names<T> = HashMap<Box<str>, T, RandomState>;
-
-enum Pattern {
+enum Pattern<'n> {
     Any,
-    Left(Box<str>),
-    Right(Box<str>),
-    Exact(Box<str>),
+    Left(&'n str),
+    Right(&'n str),
+    Exact(&'n str),
 }
 
-impl Pattern {
-    fn of(name: &str) -> Self {
-        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+impl<'n> Pattern<'n> {
+    /// Of a canonical name.
+    fn of(name: &'n str) -> Self {
         if name == "*" {
             Self::Any
         } else if let Some(rest) = name.strip_prefix("*.") {
-            Self::Left(rest.into())
+            Self::Left(rest)
         } else if let Some(head) = name.strip_suffix(".*") {
-            Self::Right(head.into())
+            Self::Right(head)
         } else {
-            Self::Exact(name.into())
+            Self::Exact(name)
         }
     }
 }
@@ -365,13 +388,9 @@ mod tests {
         for (rule, patterns, asked, want) in rows {
             let mut names = RouteNames::default();
             for pattern in *patterns {
-                names.entry(pattern, || *pattern);
+                names.insert(pattern, *pattern);
             }
-            assert_eq!(
-                names.map(|name| name).lookup(*asked).copied(),
-                *want,
-                "{rule}: {asked:?}"
-            );
+            assert_eq!(names.lookup(*asked).copied(), *want, "{rule}: {asked:?}");
         }
     }
 }

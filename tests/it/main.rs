@@ -14,6 +14,7 @@ mod admin_live_uses;
 mod admin_replay;
 mod attacks;
 mod command_line;
+mod config_verbs;
 mod declarative;
 mod http_bodies;
 mod http_flow;

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::entity::fixtures::{LEAF, LEAF_KEY, SEC1_KEY};
-use crate::limits::{ADMIN_CONNECTIONS_MAX, ADMIN_HEAD_SIZE_MAX};
+use crate::limits::{ADMIN_CONNECTIONS_MAX, ADMIN_HEAD_SIZE_MAX, ADMIN_LARGE_BODIES_MAX};
+use std::time::Duration;
 
 #[tokio::test]
 async fn dns_rebinding_host() {
@@ -77,6 +78,12 @@ async fn an_oversized_body() {
             .await;
         assert_eq!(answer.status, status, "{size}: {}", answer.text);
     }
+    // More than the buffers between the two hold: the client is still sending when it is refused.
+    let mut client = Client::connect(address).await;
+    let body = vec![b' '; ADMIN_BODY_SIZE_MAX];
+    let answer = client.send("POST", "/services", &fields, Some(&body)).await;
+    assert_eq!(answer.status, 413);
+    assert_eq!(answer.json(), json!({"message": "Payload too large"}));
     // Chunked: the size is not said ahead.
     let mut client = Client::connect(address).await;
     let head = "POST /services HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\
@@ -109,6 +116,114 @@ async fn a_body_that_does_not_end_holds_no_other_request() {
     client.have("/services", json!({"host": "h.test"})).await;
     let page = client.get("/services").await.json();
     assert_eq!(page["data"].as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test]
+async fn a_slow_body() {
+    let mut node = memory();
+    node.timeouts.body = Duration::from_millis(50);
+    let mut client = Client::connect(start(node).await).await;
+    let head = "POST /services HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\
+        Content-Type: application/json\r\n\r\n{";
+    client
+        .stream
+        .write_all(head.as_bytes())
+        .await
+        .expect("sent");
+    let answer = client.receive("POST").await;
+    assert_eq!(answer.status, 408, "{}", answer.text);
+    assert_eq!(answer.header("connection"), Some("close"));
+    let mut rest = Vec::new();
+    let _ = client.stream.read_to_end(&mut rest).await;
+    assert_eq!(rest, b"", "and it is closed");
+}
+
+#[tokio::test]
+async fn a_slow_head_and_a_connection_that_idles() {
+    let mut node = memory();
+    node.timeouts.idle = Duration::from_millis(50);
+    let address = start(node).await;
+    for begun in ["GET / HT", ""] {
+        let mut client = Client::connect(address).await;
+        assert_eq!(client.get("/timers").await.status, 200);
+        client
+            .stream
+            .write_all(begun.as_bytes())
+            .await
+            .expect("sent");
+        // Ends because the listener closes; without a bound this would never return.
+        let mut rest = Vec::new();
+        let _ = client.stream.read_to_end(&mut rest).await;
+        assert!(!rest.starts_with(b"HTTP/1.1 200"), "{begun}");
+    }
+}
+
+/// The connection that takes nothing is given up, and what waits for it freed.
+#[tokio::test]
+async fn a_reader_that_takes_nothing() {
+    let mut node = memory();
+    node.timeouts.send = Duration::from_millis(50);
+    let tcp = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let address = tcp.local_addr().expect("an address");
+    let admin = Admin::new(node);
+    let all = admin.connections.available_permits();
+    let listener = Listener {
+        tcp,
+        tls: None,
+        clients: None,
+    };
+    let own = Arc::clone(&admin);
+    tokio::spawn(service::serve(own, listener));
+    let mut client = Client::connect(address).await;
+    let many = "x".repeat(60_000);
+    for number in 0..20 {
+        let tags = [format!("{number}"), many.clone()];
+        client
+            .have("/services", json!({"host": "h.test", "tags": tags}))
+            .await;
+    }
+    drop(client);
+    let mut stuck = TcpStream::connect(address).await.expect("connected");
+    let request = b"GET /services HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100);
+    // More answers than both ends' buffers hold; the requests themselves fit.
+    stuck.write_all(&request).await.expect("sent");
+    while admin.connections.available_permits() < all {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn large_content_from_more_clients_than_are_taken_at_once() {
+    let mut node = memory();
+    node.timeouts.body = Duration::from_millis(200);
+    let address = start(node).await;
+    let mut slow = Vec::new();
+    for _ in 0..ADMIN_LARGE_BODIES_MAX {
+        let mut client = Client::connect(address).await;
+        let head = "POST /services HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\
+            Content-Type: application/json\r\n\r\n{";
+        client
+            .stream
+            .write_all(head.as_bytes())
+            .await
+            .expect("sent");
+        slow.push(client);
+    }
+    let mut client = Client::connect(address).await;
+    client.have("/services", json!({"host": "h.test"})).await;
+    for client in &mut slow {
+        assert_eq!(client.receive("POST").await.status, 408);
+    }
+    let body = format!("{{\"host\":\"h.test\"{}}}", " ".repeat(100_000));
+    let fields = [("Content-Type", "application/json")];
+    let answer = client
+        .send("POST", "/services", &fields, Some(body.as_bytes()))
+        .await;
+    assert_eq!(
+        answer.status, 201,
+        "their places are free again: {}",
+        answer.text
+    );
 }
 
 #[tokio::test]

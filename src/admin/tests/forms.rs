@@ -84,9 +84,9 @@ async fn forms_do_what_json_does() {
             "2.3 PATCH of a plugin without its name",
             "PATCH",
             "/plugins/p",
-            "config.status_code=405&config.echo=true",
+            "config.status_code=405&config.message=true",
             200,
-            json!({"config": {"status_code": 405, "echo": true}}),
+            json!({"config": {"status_code": 405, "message": "true"}}),
         ),
     ] {
         let fields = [("Content-Type", FORM)];
@@ -215,4 +215,58 @@ async fn validate_says_what_a_write_would() {
         json!([]),
         "nothing was written"
     );
+}
+
+/// RFC 9110 §10.1.1: curl asks before it sends more than a megabyte.
+#[tokio::test]
+async fn content_that_is_asked_for_comes_after_100() {
+    let address = start(memory()).await;
+    let body = r#"{"host":"h.test"}"#;
+    for (target, first) in [
+        ("/services", "HTTP/1.1 100 "),
+        ("/nothing", "HTTP/1.1 404 "),
+    ] {
+        let mut client = Client::connect(address).await;
+        let head = format!(
+            "POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+            body.len()
+        );
+        client
+            .stream
+            .write_all(head.as_bytes())
+            .await
+            .expect("sent");
+        let mut bytes = vec![0; first.len()];
+        client.stream.read_exact(&mut bytes).await.expect("read");
+        assert_eq!(String::from_utf8_lossy(&bytes), first, "{target}");
+        if target == "/services" {
+            let mut rest = Vec::new();
+            while !rest.ends_with(b"\r\n\r\n") {
+                client.stream.read_buf(&mut rest).await.expect("read");
+            }
+            client
+                .stream
+                .write_all(body.as_bytes())
+                .await
+                .expect("sent");
+            assert_eq!(client.receive("POST").await.status, 201);
+        }
+    }
+}
+
+#[tokio::test]
+async fn content_of_get_and_delete_is_ignored() {
+    let mut client = Client::connect(start(memory()).await).await;
+    for (method, status) in [("GET", 200), ("DELETE", 405)] {
+        let answer = client
+            .send(method, "/services", &[], Some(b"{no JSON"))
+            .await;
+        assert_eq!(answer.status, status, "{method}");
+    }
+    let fields = [("Content-Type", "text/plain")];
+    let deleted = client
+        .send("DELETE", "/services/x", &fields, Some(b"text"))
+        .await;
+    assert_eq!(deleted.status, 204);
 }

@@ -4,6 +4,7 @@ mod attacks;
 mod certificates;
 mod concurrency;
 mod declarative;
+mod embedded;
 mod forms;
 mod generated;
 mod info;
@@ -15,7 +16,7 @@ mod tls;
 
 use super::cors::Origins;
 use super::service::{self, Listener};
-use super::{Admin, Declarative, LogLevel, Node};
+use super::{Admin, Declarative, LogLevel, Node, Timeouts};
 use crate::entity::fixtures::NOW_MS;
 use crate::entity::{Config, Kind};
 use crate::limits::ADMIN_BODY_SIZE_MAX;
@@ -107,6 +108,7 @@ pub fn node(store: Arc<dyn Store>) -> Node {
         origins: Origins::new(["https://gui.test"]).expect("an origin"),
         hosts: vec!["admin.internal".to_owned()],
         body_size_max: ADMIN_BODY_SIZE_MAX,
+        timeouts: Timeouts::default(),
         log: None,
         log_level: LogLevel {
             get: Box::new(move || *level.lock().expect("a lock")),

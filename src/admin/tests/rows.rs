@@ -330,9 +330,9 @@ async fn plugins_are_as_section_1_10_says() {
             "1.10 merge",
             "PATCH",
             plugin,
-            json!({"config": {"echo": true}}),
+            json!({"config": {"trigger": "x"}}),
             200,
-            json!({"config": {"status_code": 404, "message": "m", "echo": true}}),
+            json!({"config": {"status_code": 404, "message": "m", "trigger": "x"}}),
         ),
         step(
             "1.10 unset",

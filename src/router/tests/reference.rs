@@ -23,54 +23,19 @@ fn router_agrees_with_kongs_number_over_all_routes() {
             .collect();
         let router = Router::build(specs.clone()).expect("compiles");
         for _ in 0..30 {
-            let headers: Vec<_> = (0..random.below(3))
-                .map(|_| {
-                    (
-                        random.pick(&["x-h", "X_H", "x_i", "X-I", "x-other"]),
-                        random.pick(&["1", "2", "A", "a", "v7"]),
-                    )
-                })
-                .collect();
-            let request = Request {
-                method: random.pick(&["GET", "POST", "FOO", "get"]),
-                host: random.pick(&[
-                    "a.test",
-                    "A.TEST",
-                    "b.a.test",
-                    "c.b.a.test",
-                    "test",
-                    "a.b",
-                    "",
-                    "a.",
-                    ".test",
-                    "b.a.x",
-                ]),
-                port: random.pick(&[8443, 9443]),
-                path: random.pick(&[
-                    "/", "/a", "/ab", "/a/", "/a/b", "/abc/x", "/b", "/bb/x", "/a1", "/a22/x",
-                    "/c", "/x/b", "/ac",
-                ]),
-                tls: random.pick(&[
-                    None,
-                    Some(None),
-                    Some(Some("a.test")),
-                    Some(Some("B.a.test.")),
-                    Some(Some("test")),
-                    Some(Some("a.x")),
-                ]),
-                headers: &headers,
-            };
-            let want = reference.find(&specs, &request);
-            assert_eq!(
-                find(&router, &request, &mut scratch),
-                want,
-                "round {round}: {request:?} in {specs:#?}"
-            );
-            *(if want.is_some() {
-                &mut matched
-            } else {
-                &mut missed
-            }) += 1;
+            with_random_request(&mut random, |request| {
+                let want = reference.find(&specs, request);
+                assert_eq!(
+                    find(&router, request, &mut scratch),
+                    want,
+                    "round {round}: {request:?} in {specs:#?}"
+                );
+                *(if want.is_some() {
+                    &mut matched
+                } else {
+                    &mut missed
+                }) += 1;
+            });
         }
     }
     assert!(
@@ -79,7 +44,48 @@ fn router_agrees_with_kongs_number_over_all_routes() {
     );
 }
 
-fn random_route(random: &mut Random, handle: u32, density: usize) -> RouteSpec {
+pub(super) fn with_random_request(random: &mut Random, ask: impl FnOnce(&Request)) {
+    let headers: Vec<_> = (0..random.below(3))
+        .map(|_| {
+            (
+                random.pick(&["x-h", "X_H", "x_i", "X-I", "x-other"]),
+                random.pick(&["1", "2", "A", "a", "v7"]),
+            )
+        })
+        .collect();
+    let request = Request {
+        method: random.pick(&["GET", "POST", "FOO", "get"]),
+        host: random.pick(&[
+            "a.test",
+            "A.TEST",
+            "b.a.test",
+            "c.b.a.test",
+            "test",
+            "a.b",
+            "",
+            "a.",
+            ".test",
+            "b.a.x",
+        ]),
+        port: random.pick(&[8443, 9443]),
+        path: random.pick(&[
+            "/", "/a", "/ab", "/a/", "/a/b", "/abc/x", "/b", "/bb/x", "/a1", "/a22/x", "/c",
+            "/x/b", "/ac",
+        ]),
+        tls: random.pick(&[
+            None,
+            Some(None),
+            Some(Some("a.test")),
+            Some(Some("B.a.test.")),
+            Some(Some("test")),
+            Some(Some("a.x")),
+        ]),
+        headers: &headers,
+    };
+    ask(&request);
+}
+
+pub(super) fn random_route(random: &mut Random, handle: u32, density: usize) -> RouteSpec {
     const HOSTS: &[&str] = &[
         "a.test",
         "A.test:8443",
@@ -291,10 +297,10 @@ fn number(spec: &RouteSpec) -> u64 {
 }
 
 /// SplitMix64: deterministic, and good enough to mix tables.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -302,11 +308,11 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, end: usize) -> usize {
+    pub(super) fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize
     }
 
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }
 }

@@ -26,8 +26,8 @@ fn one_content_of_anchors_is_one_trust_set() {
         *built,
         [(both.clone(), false), (both, true), (vec![id(0xA1)], false)]
     );
-    let trust = |index: usize| {
-        snapshot.routes[index]
+    let trust = |handle: u32| {
+        route(&snapshot, handle)
             .plugins
             .mtls_auth
             .as_ref()
@@ -62,7 +62,7 @@ fn a_missing_or_broken_ca_fails_the_plugins_whole_set() {
                 mtls(json!({"config": {"ca_certificates": cas}})),
             );
         let (snapshot, warnings) = compile(&Recorder::default(), &tables);
-        let plugin = snapshot.routes[0]
+        let plugin = first(&snapshot)
             .plugins
             .mtls_auth
             .as_ref()

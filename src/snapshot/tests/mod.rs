@@ -1,4 +1,5 @@
 mod authorities;
+mod changes;
 mod requests;
 mod reuse;
 mod routes;
@@ -6,7 +7,6 @@ mod scopes;
 mod services;
 mod tls_glue;
 
-use super::compile::compile_with;
 use super::testing::{Recorder, Server, Upstream};
 use super::*;
 use crate::entity::{Config, Kind};
@@ -90,34 +90,28 @@ fn globals() -> Globals<Recorder> {
         proxy_trust: None,
         fallback_trust: Some(Arc::new(vec!["system".into()])),
         traditional: false,
+        advised: false,
     }
 }
 
 fn compile(recorder: &Recorder, tables: &Tables) -> (Snapshot, Vec<String>) {
-    next(recorder, tables, None)
+    next(recorder, tables, &mut Compiler::new(globals()))
 }
 
 fn next(
     recorder: &Recorder,
     tables: &Tables,
-    previous: Option<(&Snapshot, &Globals<Recorder>)>,
+    compiler: &mut Compiler<Recorder>,
 ) -> (Snapshot, Vec<String>) {
-    let fresh = globals();
-    let globals = previous.map_or(&fresh, |(_, globals)| globals);
-    match compile_with(
-        recorder,
-        &tables.0,
-        globals,
-        previous.map(|(snapshot, _)| snapshot),
-        7,
-    ) {
+    let globals = compiler.globals().clone();
+    match compiler.full(recorder, &tables.0, &globals) {
         Ok((snapshot, warnings)) => (snapshot, warnings.iter().map(ToString::to_string).collect()),
         Err(problems) => panic!("{problems:?}"),
     }
 }
 
 fn problems(tables: &Tables) -> Vec<String> {
-    let result = compile_with(&Recorder::default(), &tables.0, &globals(), None, 1);
+    let result = Compiler::new(globals()).full(&Recorder::default(), &tables.0, &globals());
     result
         .err()
         .expect("it compiled")
@@ -127,7 +121,7 @@ fn problems(tables: &Tables) -> Vec<String> {
 }
 
 fn tls_of(snapshot: &Snapshot) -> &Arc<UpstreamTls> {
-    match snapshot.routes[0]
+    match first(snapshot)
         .service
         .as_ref()
         .and_then(|service| service.tls.as_ref())
@@ -135,4 +129,12 @@ fn tls_of(snapshot: &Snapshot) -> &Arc<UpstreamTls> {
         Some(Ok(tls)) => tls,
         _ => panic!("no TLS identity"),
     }
+}
+
+fn route(snapshot: &Snapshot, handle: u32) -> &Route {
+    snapshot.routes.get(handle).expect("the route is served")
+}
+
+fn first(snapshot: &Snapshot) -> &Route {
+    route(snapshot, 0)
 }

@@ -128,7 +128,7 @@ fn full() -> Tables {
 }
 
 fn trust_of(snapshot: &Snapshot) -> Arc<crate::tls::trust::TrustSet> {
-    snapshot.routes[0]
+    first(snapshot)
         .plugins
         .mtls_auth
         .as_ref()
@@ -140,22 +140,23 @@ fn trust_of(snapshot: &Snapshot) -> Arc<crate::tls::trust::TrustSet> {
 
 #[test]
 fn an_equal_configuration_builds_nothing_again() {
-    let globals = globals();
+    let mut compiler = Compiler::new(globals());
     let recorder = Recorder::default();
-    let (first, _) = compile_with(&recorder, &full().0, &globals, None, 1).unwrap();
+    let (first, _) = next(&recorder, &full(), &mut compiler);
     assert_eq!(
         recorder.pairs.borrow().len(),
         2,
         "one per SNI's certificate"
     );
     // Read again from text: equal content, other allocations.
-    let (second, _) = next(&recorder, &full(), Some((&first, &globals)));
-    let (third, _) = next(&recorder, &full(), Some((&second, &globals)));
+    next(&recorder, &full(), &mut compiler);
+    let (third, _) = next(&recorder, &full(), &mut compiler);
     assert_eq!(recorder.pairs.borrow().len(), 2);
     assert_eq!(recorder.clients.borrow().len(), 1);
     assert_eq!(recorder.trust_sets.borrow().len(), 1);
     assert_eq!(recorder.upstreams.borrow().len(), 1);
     assert_eq!(recorder.servers.borrow().len(), 1);
+    assert_eq!((first.number, third.number), (1, 3));
     assert!(Arc::ptr_eq(&first.server, &third.server));
     assert!(Arc::ptr_eq(&first.consumers, &third.consumers));
     assert!(Arc::ptr_eq(tls_of(&first), tls_of(&third)));
@@ -187,7 +188,7 @@ fn a_change_rebuilds_what_depends_on_it_and_no_more() {
         ("consumer", consumer, (0, 0, 0, 0), true),
     ];
     for (rule, changed, expected, consumers) in table {
-        let globals = globals();
+        let mut compiler = Compiler::new(globals());
         let recorder = Recorder::default();
         let counts = || {
             let pairs = recorder.pairs.borrow().len() + recorder.clients.borrow().len();
@@ -199,9 +200,9 @@ fn a_change_rebuilds_what_depends_on_it_and_no_more() {
                 recorder.servers.borrow().len(),
             )
         };
-        let (first, _) = compile_with(&recorder, &full().0, &globals, None, 1).unwrap();
+        let (first, _) = next(&recorder, &full(), &mut compiler);
         let before = counts();
-        let (second, _) = next(&recorder, &changed, Some((&first, &globals)));
+        let (second, _) = next(&recorder, &changed, &mut compiler);
         let after = counts();
         let built = (
             after.0 - before.0,
@@ -215,6 +216,79 @@ fn a_change_rebuilds_what_depends_on_it_and_no_more() {
             consumers,
             "{rule}"
         );
+    }
+}
+
+/// A reload of settings: key pairs and tables stay, what globals are part of is made anew.
+#[test]
+fn other_globals_rebuild_what_they_are_part_of() {
+    let other = |change: &dyn Fn(&mut Globals<Recorder>)| {
+        let mut globals = globals();
+        change(&mut globals);
+        globals
+    };
+    // Upstream identities and server policies built.
+    let table = [
+        ("the same", other(&|_| ()), (0, 0)),
+        (
+            "ssl_*",
+            other(&|globals| globals.server = Arc::new(())),
+            (0, 1),
+        ),
+        (
+            "ssl_cert",
+            other(&|globals| globals.default_pairs.clear()),
+            (0, 1),
+        ),
+        (
+            "nginx_proxy_proxy_ssl_verify",
+            other(&|globals| globals.proxy_ssl_verify = Some(false)),
+            (1, 0),
+        ),
+        (
+            "router_flavor",
+            other(&|globals| globals.traditional = true),
+            (0, 0),
+        ),
+    ];
+    for (rule, mut globals, expected) in table {
+        let before = self::globals();
+        let kept = |new: &mut Globals<Recorder>, old: &Globals<Recorder>| {
+            // What the row does not name is the very same.
+            if rule != "ssl_*" {
+                new.server = old.server.clone();
+            }
+            if rule != "ssl_cert" {
+                new.default_pairs = old.default_pairs.clone();
+            }
+            new.fallback_trust = old.fallback_trust.clone();
+        };
+        kept(&mut globals, &before);
+        let mut compiler = Compiler::new(before);
+        let recorder = Recorder::default();
+        let v1 = full().with(
+            Kind::Routes,
+            30,
+            json!({"service": to(20), "path_handling": "v1"}),
+        );
+        let v1 = v1.with(Kind::Services, 20, json!({"client_certificate": to(1)}));
+        let (first, _) = next(&recorder, &v1, &mut compiler);
+        let counts = || {
+            (
+                recorder.upstreams.borrow().len(),
+                recorder.servers.borrow().len(),
+            )
+        };
+        let before = counts();
+        let (second, _) = compiler.full(&recorder, &v1.0, &globals).expect(rule);
+        let after = counts();
+        assert_eq!((after.0 - before.0, after.1 - before.1), expected, "{rule}");
+        assert_eq!(recorder.pairs.borrow().len(), 2, "{rule}");
+        assert_eq!(recorder.trust_sets.borrow().len(), 1, "{rule}");
+        let names = |snapshot: &Snapshot| recorder.server_of(&snapshot.server);
+        assert_eq!(names(&first), names(&second), "{rule}");
+        let handling = route(&second, 0).path_handling;
+        assert_eq!(handling == Handling::V1, rule == "router_flavor", "{rule}");
     }
 }
 

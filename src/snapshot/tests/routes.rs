@@ -22,12 +22,15 @@ fn routes_that_are_not_served_stay_out_and_handles_stay_true() {
     let specs = recorder.routes.borrow();
     let found: Vec<_> = specs
         .iter()
-        .map(|spec| (spec.id, snapshot.routes[spec.handle as usize].id))
+        .map(|spec| (spec.id, route(&snapshot, spec.handle).id))
         .collect();
     assert_eq!(found, [(id(3), id(3)), (id(5), id(5))]);
-    // `declarative::advise` tells of them.
-    assert_eq!(warnings, Vec::<String>::new());
-    let three = &snapshot.routes[0];
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(
+        warnings[0].starts_with("routes ") && warnings[0].contains("grpc, grpcs"),
+        "{warnings:?}"
+    );
+    let three = first(&snapshot);
     assert_eq!(
         (three.http, three.https, three.path_handling),
         (false, true, Handling::V0)
@@ -92,10 +95,12 @@ fn path_handling_counts_in_the_traditional_flavour_only() {
             traditional,
             ..globals()
         };
-        let compiled = compile_with(&Recorder::default(), &tables.0, &globals, None, 1);
+        let compiled =
+            Compiler::new(globals.clone()).full(&Recorder::default(), &tables.0, &globals);
         let snapshot = compiled.expect("sound").0;
         assert_eq!(
-            snapshot.routes[0].path_handling, expected,
+            first(&snapshot).path_handling,
+            expected,
             "{traditional} {path_handling}"
         );
     }

@@ -33,7 +33,7 @@ fn the_most_specific_enabled_scope_runs() {
             );
         }
         let (snapshot, _) = compile(&Recorder::default(), &tables);
-        let route = &snapshot.routes[0];
+        let route = first(&snapshot);
         let first = |counts: &dyn Fn(&Value) -> bool| {
             let mut indices = (0..scopes.len())
                 .filter(|index| present & (1 << index) != 0 && counts(&scopes[*index].1));
@@ -76,10 +76,10 @@ fn other_routes_services_and_consumers_do_not_count() {
             stop(411, json!({"route": to(4), "consumer": to(3)})),
         );
     let (snapshot, _) = compile(&Recorder::default(), &tables);
-    assert_eq!(status(&snapshot.routes[0].plugins), 410);
-    assert!(snapshot.routes[0].consumer_plugins.is_empty());
-    assert_eq!(status(&snapshot.routes[1].plugins), 0);
-    assert_eq!(status(&snapshot.routes[1].consumer_plugins[&id(3)]), 411);
+    assert_eq!(status(&first(&snapshot).plugins), 410);
+    assert!(first(&snapshot).consumer_plugins.is_empty());
+    assert_eq!(status(&route(&snapshot, 1).plugins), 0);
+    assert_eq!(status(&route(&snapshot, 1).consumer_plugins[&id(3)]), 411);
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_consumers_chain_keeps_the_routes_other_plugins() {
         .with(Kind::Plugins, 10, acl)
         .with(Kind::Plugins, 11, stop(418, json!({"consumer": to(3)})));
     let (snapshot, _) = compile(&Recorder::default(), &tables);
-    let chain = &snapshot.routes[0].consumer_plugins[&id(3)];
+    let chain = &first(&snapshot).consumer_plugins[&id(3)];
     assert!(
         chain.acl.is_some(),
         "the ACL still guards the route for this consumer"

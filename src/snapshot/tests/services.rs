@@ -175,9 +175,10 @@ fn the_tls_identity_and_trust_of_a_service() {
             .with(Kind::Services, 2, service)
             .with(Kind::Routes, 1, json!({"service": to(2)}));
         let recorder = Recorder::default();
-        let (snapshot, warnings) =
-            compile_with(&recorder, &tables.0, &globals, None, 1).expect(rule);
-        let tls = snapshot.routes[0]
+        let (snapshot, warnings) = Compiler::new(globals.clone())
+            .full(&recorder, &tables.0, &globals)
+            .expect(rule);
+        let tls = first(&snapshot)
             .service
             .as_ref()
             .unwrap()
@@ -217,8 +218,8 @@ fn one_broken_service_does_not_touch_another() {
         .with(Kind::Routes, 1, json!({"service": to(2)}))
         .with(Kind::Routes, 4, json!({"service": to(3)}));
     let (snapshot, _) = compile(&Recorder::default(), &tables);
-    let works = |index: usize| {
-        snapshot.routes[index]
+    let works = |handle: u32| {
+        route(&snapshot, handle)
             .service
             .as_ref()
             .unwrap()
@@ -230,7 +231,8 @@ fn one_broken_service_does_not_touch_another() {
     assert_eq!((works(0), works(1)), (false, true));
 }
 
-/// What the row alone shows is told where it is read, with its place (`declarative::advise`): once is enough.
+/// What a row of a declarative file alone shows is told where it is read, with its place (`declarative::advise`): once is
+/// enough.
 #[test]
 fn what_a_row_alone_shows_is_not_told_again() {
     for service in [
@@ -239,8 +241,16 @@ fn what_a_row_alone_shows_is_not_told_again() {
         json!({"protocol": "grpcs"}),
     ] {
         let tables = Tables::default().with(Kind::Services, 2, service.clone());
-        let (_, warnings) = compile(&Recorder::default(), &tables);
-        assert_eq!(warnings, Vec::<String>::new(), "{service}");
+        for advised in [false, true] {
+            let globals = Globals {
+                advised,
+                ..globals()
+            };
+            let compiled =
+                Compiler::new(globals.clone()).full(&Recorder::default(), &tables.0, &globals);
+            let warnings = compiled.expect("sound").1;
+            assert_eq!(warnings.is_empty(), advised, "{service}: {warnings:?}");
+        }
     }
 }
 
@@ -295,7 +305,7 @@ fn schemes_and_hosts() {
             )
             .with(Kind::Routes, 1, json!({"service": to(2)}));
         let (snapshot, _) = compile(&Recorder::default(), &tables);
-        let service = snapshot.routes[0].service.as_ref().unwrap();
+        let service = first(&snapshot).service.as_ref().unwrap();
         assert_eq!(
             (service.scheme, &service.host, service.tls.is_some()),
             (scheme, &expected, tls),

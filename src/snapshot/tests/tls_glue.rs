@@ -1,7 +1,7 @@
 //! The same rules on real certificates: what `tls_glue` connects does work together.
 use super::*;
 use crate::plugin::{Admitted, ClientFacts, Request, Verdict};
-use crate::snapshot::tls_glue::{self, Tls};
+use crate::snapshot::tls_glue::Tls;
 use crate::tls::client_auth::{self, ClientChain, Work};
 use crate::tls::provider;
 use crate::tls::server::ServerSettings;
@@ -94,8 +94,11 @@ fn a_client_is_admitted_by_its_real_chain() {
         fallback_trust: None,
         fallback_verify_depth: 1,
         traditional: false,
+        advised: false,
     };
-    let (snapshot, warnings) = tls_glue::compile(&tls, &tables.0, &globals, None, 1).unwrap();
+    let (snapshot, warnings) = Compiler::new(globals.clone())
+        .full(&tls, &tables.0, &globals)
+        .unwrap();
     assert_eq!(warnings, []);
     assert!(tls_of(&snapshot).verifies());
     let asked = |sni: &str| snapshot.server.request_for(Some(sni));
@@ -129,7 +132,7 @@ fn a_client_is_admitted_by_its_real_chain() {
             client_auth::Verdict::Trusted(trusted) => Ok(trusted as Arc<dyn ClientFacts>),
             client_auth::Verdict::Refused(reason) => Err(reason.text().to_string()),
         };
-        let route = &snapshot.routes[0];
+        let route = first(&snapshot);
         let mut admitted = Admitted::default();
         let verdict = route.plugins.access(
             &route.consumer_plugins,

@@ -99,6 +99,48 @@ pub fn open(path: &Path) -> Result<Database, OpenError> {
     open_on(backend_of(file, path)?, path, STEPS)
 }
 
+/// What a file holds, without writing to it.
+pub enum Inspected {
+    Whole {
+        format: u64,
+        image: Image,
+    },
+    /// Of an earlier format: opening it upgrades it.
+    Older {
+        format: u64,
+        known: u64,
+    },
+    /// The process that had it open was killed: opening it repairs it.
+    Unclean,
+}
+
+/// Looks into an existing store and leaves it as it is.
+pub fn inspect(path: &Path) -> Result<Inspected, OpenError> {
+    guarded(path, || {
+        let mut builder = Database::builder();
+        builder.set_cache_size(STORE_CACHE_SIZE);
+        let database = match builder.open_read_only(path) {
+            Ok(database) => database,
+            Err(DatabaseError::RepairAborted) => return Ok(Inspected::Unclean),
+            Err(error) => return Err(database_error(path, error)),
+        };
+        let known = 1 + STEPS.len() as u64;
+        match version(&database).map_err(|error| redb_error(path, error))? {
+            Version::Of(format) if format == known => Ok(Inspected::Whole {
+                format,
+                image: try_load(&database, path)?,
+            }),
+            Version::Of(format) if format > known => Err(OpenError::Newer {
+                path: path.to_path_buf(),
+                found: format,
+                known,
+            }),
+            Version::Of(format) if format > 0 => Ok(Inspected::Older { format, known }),
+            _ => Err(corrupt(path, "it is not a store of this program")),
+        }
+    })
+}
+
 /// Opens what a backend holds; an empty one becomes an empty store. `path` is for messages.
 pub fn open_on(
     backend: impl StorageBackend,
@@ -228,7 +270,7 @@ enum Version {
     Unknown,
 }
 
-fn version(database: &Database) -> Result<Version, redb::Error> {
+fn version(database: &impl ReadableDatabase) -> Result<Version, redb::Error> {
     let transaction = database.begin_read()?;
     let mut ours = false;
     let mut tables = 0;
@@ -246,7 +288,7 @@ fn version(database: &Database) -> Result<Version, redb::Error> {
     Ok(version.map_or(Version::Unknown, |version| Version::Of(version.value())))
 }
 
-fn try_load(database: &Database, path: &Path) -> Result<Image, OpenError> {
+fn try_load(database: &impl ReadableDatabase, path: &Path) -> Result<Image, OpenError> {
     let failed = |error: redb::Error| redb_error(path, error);
     let transaction = database
         .begin_read()

@@ -159,3 +159,16 @@ impl Answer {
         self.body()
     }
 }
+
+/// Whether `found` has all members of `expected`; lists in full length.
+pub fn has(found: &Value, expected: &Value) -> bool {
+    match (found, expected) {
+        (Value::Object(found), Value::Object(expected)) => expected
+            .iter()
+            .all(|(name, value)| found.get(name).is_some_and(|found| has(found, value))),
+        (Value::Array(found), Value::Array(expected)) => {
+            found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| has(a, b))
+        }
+        (found, expected) => found == expected,
+    }
+}

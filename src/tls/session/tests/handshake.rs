@@ -202,7 +202,7 @@ fn a_broken_entity_aborts_the_handshake_and_names_the_reason() {
             "certificate for a.test: certificate does not match key",
         ),
         (
-            Identity::default(),
+            Identity::new([]),
             "certificate for a.test: no certificate is configured",
         ),
     ] {

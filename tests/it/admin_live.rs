@@ -223,7 +223,7 @@ fn the_next_handshake_shows_the_certificate_just_written() {
     assert_eq!(shown("pay.test"), [usize::MAX; 6], "the default");
     admin.have(
         "/snis",
-        &json!({"name": "*.test", "certificate": {"id": id(1)}}),
+        &json!({"name": "pay.*", "certificate": {"id": id(1)}}),
     );
     assert_eq!(shown("pay.test"), [0; 6]);
     admin.delete(&target).assert(204);

@@ -1,8 +1,7 @@
 //! What happens to the Admin API does not happen to proxied traffic: floods, a disk that hangs, a process that is killed.
 
 use crate::admin_live::{Done, on_all_cores};
-use crate::support::admin::Admin;
-use crate::support::{Client, Folder, Gateway, Setup, TlsClient, Upstream, json, until};
+use crate::support::{Admin, Client, Folder, Gateway, Setup, TlsClient, Upstream, json, until};
 use std::io::Write;
 use std::net::TcpStream;
 use std::process::Command;
@@ -37,8 +36,13 @@ fn while_proxying(gateway: &Gateway, meanwhile: impl FnOnce(&AtomicUsize)) {
                         if !kept {
                             client = connect();
                         }
-                        client.get("a.test", "/").assert_status(200);
+                        let answer = client.get("a.test", "/");
+                        answer.assert_status(200);
                         served.fetch_add(1, Ordering::Relaxed);
+                        // After `nginx_http_keepalive_requests` of them.
+                        if answer.field("Connection") == Some("close") {
+                            client = connect();
+                        }
                     }
                 }));
             }

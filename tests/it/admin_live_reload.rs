@@ -20,7 +20,8 @@ fn a_reload_reads_settings_and_certificates_and_leaves_entities_alone() {
         .collect();
     let mut gateway = Setup::admin().default_pair(&pairs[0]).start();
     let mut admin = gateway.admin();
-    let says = json!({"name": "request-termination", "config": {"status_code": 200, "body": "b", "content_type": "text/plain"}});
+    let config = json!({"status_code": 200, "body": "b", "content_type": "text/plain"});
+    let says = json!({"name": "request-termination", "config": config});
     admin.have("/routes", &json!({"name": "r", "paths": ["/r"]}));
     admin.have("/routes/r/plugins", &says);
     let rows = admin.rows("/routes");

@@ -14,9 +14,9 @@ fn all_four_uses_work_and_refuse() {
     let (bank, other) = (Ca::root("bank"), Ca::root("other"));
     let shown = bank.server(&["pay.test"]);
     let own = bank.client("gateway");
-    let upstream = Upstream::tls(&bank.server(&["localhost"]), Some(&bank));
+    let upstream = Upstream::tls(&bank.server(&["accounts.test"]), Some(&bank));
     let gateway = on_all_cores()
-        .file("hosts", "127.0.0.1 localhost wrong.test\n")
+        .file("hosts", "127.0.0.1 accounts.test wrong.test\n")
         .set("dns_hostsfile", "@hosts")
         .start();
     let mut admin = gateway.admin();
@@ -39,7 +39,7 @@ fn all_four_uses_work_and_refuse() {
         .assert(200);
     let service = json!({
         "name": "accounts",
-        "url": format!("https://localhost:{}", upstream.port()),
+        "url": format!("https://accounts.test:{}", upstream.port()),
         "client_certificate": {"id": id(3)},
         "ca_certificates": [id(1)],
         "tls_verify": true,
@@ -77,21 +77,24 @@ fn all_four_uses_work_and_refuse() {
     // The refusals of 3 and 4, one write each, and back.
     let seen = upstream.requests().len();
     let own_again = json!({"client_certificate": {"id": id(3)}});
-    for (refusal, change, back) in [
+    for (refusal, reason, change, back) in [
         (
             "no certificate",
+            "alert",
             json!({"client_certificate": null}),
             own_again,
         ),
         (
             "another CA",
+            "(20:unable to get local issuer certificate)",
             json!({"ca_certificates": [id(2)]}),
             json!({"ca_certificates": [id(1)]}),
         ),
         (
             "another name",
+            "does not match \"wrong.test\"",
             json!({"host": "wrong.test"}),
-            json!({"host": "localhost"}),
+            json!({"host": "accounts.test"}),
         ),
     ] {
         admin.patch("/services/accounts", &change).assert(200);
@@ -102,6 +105,7 @@ fn all_four_uses_work_and_refuse() {
             seen,
             "{refusal}: no request arrives"
         );
+        gateway.error_line(&["upstream 127.0.0.1:", "of service accounts", reason]);
         admin.patch("/services/accounts", &back).assert(200);
     }
     get(&alice).assert_status(200);
@@ -157,8 +161,13 @@ fn a_certificate_replaced_under_load_fails_no_request() {
             load.push(scope.spawn(|| {
                 let mut client = TlsClient::new().connect(gateway.https(), "pay.test");
                 while !done.is_raised() {
-                    client.get("pay.test", "/").assert_status(200);
+                    let answer = client.get("pay.test", "/");
+                    answer.assert_status(200);
                     kept_requests.fetch_add(1, Ordering::Relaxed);
+                    // After `nginx_http_keepalive_requests` of them.
+                    if answer.field("Connection") == Some("close") {
+                        client = TlsClient::new().connect(gateway.https(), "pay.test");
+                    }
                 }
             }));
         }

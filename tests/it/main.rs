@@ -9,6 +9,7 @@ mod admin_live;
 mod admin_live_attacks;
 mod admin_live_isolation;
 mod admin_live_reload;
+mod admin_live_starts;
 mod admin_live_uses;
 mod admin_replay;
 mod attacks;

@@ -143,7 +143,7 @@ async fn no_row_is_left_behind_its_parent() {
 
 /// A disk that does not answer: commits wait until it does.
 struct Hanging {
-    memory: Memory,
+    memory: Arc<Memory>,
     answers: Arc<tokio::sync::Semaphore>,
 }
 
@@ -157,11 +157,10 @@ impl Store for Hanging {
     }
 
     fn commit(&self, batch: Batch) -> Committing {
-        let committed = self.memory.commit(batch);
-        let answers = Arc::clone(&self.answers);
+        let (memory, answers) = (Arc::clone(&self.memory), Arc::clone(&self.answers));
         Box::pin(async move {
             let _answer = answers.acquire().await;
-            committed.await
+            memory.commit(batch).await
         })
     }
 
@@ -174,7 +173,7 @@ impl Store for Hanging {
 async fn reads_and_refusals_are_answered_while_commits_hang() {
     let answers = Arc::new(tokio::sync::Semaphore::new(0));
     let address = start(node(Arc::new(Hanging {
-        memory: Memory::default(),
+        memory: Arc::default(),
         answers: Arc::clone(&answers),
     })))
     .await;
@@ -195,6 +194,8 @@ async fn reads_and_refusals_are_answered_while_commits_hang() {
         assert_eq!(refused.status, 400, "{}", refused.text);
     }
     assert!(writers.try_join_next().is_none(), "not one was answered");
+    let rows = client.get("/consumers").await.json();
+    assert_eq!(rows["data"], json!([]), "nobody sees what is not written");
     answers.add_permits(50);
     assert_eq!(writers.join_all().await, vec![201; 50]);
 }

@@ -17,7 +17,7 @@ fuzz() {
     RUSTFLAGS=$instrumented cargo +nightly build --manifest-path "$fuzz_folder/$package/Cargo.toml" \
         --target-dir "$fuzz_folder/target" --target "$host" --bin "$target"
     mkdir -p "$fuzz_folder/target/found/$target" "$fuzz_folder/artifacts"
-    "$fuzz_folder/target/$host/debug/$target" -max_total_time="$seconds" -timeout=10 \
+    "$fuzz_folder/target/$host/debug/$target" -max_total_time="$seconds" -timeout=60 \
         -print_final_stats=1 -artifact_prefix="$fuzz_folder/artifacts/$target-" "$@" \
         "$fuzz_folder/target/found/$target" "$fuzz_folder/corpus/$target"
 }

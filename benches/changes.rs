@@ -29,7 +29,7 @@ fn changes(criterion: &mut Criterion) {
         let mut node = Node::new(count);
         // Rows that come in one iteration and go in the next; and rows that change from one text to another.
         let comes_and_goes =
-            |(kind, number): (Kind, u32)| move |turn: u32| (kind, number, turn % 2 == 0);
+            |(kind, number): (Kind, u32)| move |turn: u32| (kind, number, turn.is_multiple_of(2));
         let changes = |kind: Kind| move |turn: u32| (kind, turn * 7_919 % (count / SHARE), true);
         let of_routes = |turn: u32| {
             let number = turn * 7_919 % (count / SHARE);

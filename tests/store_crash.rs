@@ -130,21 +130,19 @@ fn write_for_ever(store: &Embedded, writer: u64) {
     let mut number = last(&store.image(), writer);
     loop {
         number += 1;
-        loop {
-            let mut plan = Plan::new(store.image());
-            for half in 0..2 {
-                let row = row(writer, number, half);
-                plan.insert(Kind::Consumers, row).expect("a free name");
-                if number > PAIRS {
-                    let old = id(writer, number - PAIRS, half);
-                    assert_eq!(plan.delete(Kind::Consumers, old), Ok(true));
-                }
+        let mut plan = Plan::new(store.image());
+        for half in 0..2 {
+            let row = row(writer, number, half);
+            plan.insert(Kind::Consumers, row).expect("a free name");
+            if number > PAIRS {
+                let old = id(writer, number - PAIRS, half);
+                assert_eq!(plan.delete(Kind::Consumers, old), Ok(true));
             }
-            match runtime.block_on(store.commit(plan.into_batch())) {
-                Ok(_) => break,
-                Err(CommitError::Conflict) => panic!("writers have nothing in common"),
-                Err(error) => panic!("{error}"),
-            }
+        }
+        match runtime.block_on(store.commit(plan.into_batch())) {
+            Ok(_) => {}
+            Err(CommitError::Conflict) => panic!("writers have nothing in common"),
+            Err(error) => panic!("{error}"),
         }
         let mut output = std::io::stdout().lock();
         let line = format!("\nack {writer} {number} .\n");

@@ -77,11 +77,17 @@ pub struct LogLevel {
     pub set: Box<dyn Fn(Level) + Send + Sync>,
 }
 
+/// The value a reference points to, or why it is not given.
+pub type Secrets = Box<dyn Fn(Secret<'_>) -> Result<String, String> + Send + Sync>;
+
+/// The revision a configuration has become, or why it cannot be served.
+pub type Replace = Box<dyn Fn(Config) -> Later<Result<Revision, Vec<String>>> + Send + Sync>;
+
 /// How a whole configuration is replaced (KONG.md §7.2).
 pub struct Declarative {
     /// Reads what `{file: …}` and `{vault://env/…}` of a posted configuration point to, or refuses to.
-    pub secrets: Box<dyn Fn(Secret<'_>) -> Result<String, String> + Send + Sync>,
+    pub secrets: Secrets,
     /// Takes a checked configuration; when it is done, `store.image()` has it and every core serves it. Nothing has
     /// changed when it fails; the reasons are for the client.
-    pub replace: Box<dyn Fn(Config) -> Later<Result<Revision, Vec<String>>> + Send + Sync>,
+    pub replace: Replace,
 }

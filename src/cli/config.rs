@@ -60,7 +60,6 @@ pub(super) fn import(
     };
     let progress = |done, all| meter.told(done, all);
     let outcome = (hooks.import)(&settings, file, &progress, &mut parsed);
-    drop(meter);
     match outcome {
         Ok(warnings) => {
             warnings.iter().for_each(|warning| console.warning(warning));
@@ -270,7 +269,6 @@ mod tests {
             let meter = Meter::new(&mut text, enabled);
             meter.lock().due = Instant::now();
             meter.told(1, 2);
-            drop(meter);
             assert_eq!(text.is_empty(), !enabled);
         }
     }

@@ -134,7 +134,14 @@ async fn a_certificate_comes_as_files_and_as_a_form() {
 #[tokio::test]
 async fn other_content_is_refused() {
     let mut client = Client::connect(start(memory()).await).await;
-    let rows: &[(&str, &[(&str, &str)], &[u8], u16, &str)] = &[
+    type Row = (
+        &'static str,
+        &'static [(&'static str, &'static str)],
+        &'static [u8],
+        u16,
+        &'static str,
+    );
+    let rows: &[Row] = &[
         ("2.3 type", &[("Content-Type", "text/plain")], b"x", 415, ""),
         ("2.3 no type", &[], b"x", 415, ""),
         (

@@ -2,11 +2,21 @@
 
 use crate::support::entities::{id, url};
 use crate::support::{Admin, Gateway, Setup, Upstream, Value, json, until};
+use std::net::TcpStream;
 
 const PUSH: &str = "/config?check_hash=1&flatten_errors=1";
 
+/// Without a configuration it is not ready, and can be given one.
 fn empty() -> Gateway {
-    Setup::new(json!({})).with_admin().start()
+    let gateway = Setup::new(json!({})).with_admin().prepare().spawn();
+    until("the Admin listener", || {
+        TcpStream::connect(gateway.admin_address()).ok()
+    });
+    gateway
+}
+
+fn readiness(gateway: &Gateway) -> u16 {
+    Admin::of(gateway.status()).get("/status/ready").status()
 }
 
 fn hash(admin: &mut Admin) -> String {
@@ -60,6 +70,7 @@ fn a_pushed_configuration_is_served_once_it_is_answered() {
     let mut admin = gateway.admin();
     let before = hash(&mut admin);
     assert_eq!(before, "0".repeat(32), "§4.3: empty");
+    assert_eq!(readiness(&gateway), 503);
     let route = json!({"id": id(2), "name": "r", "hosts": ["k.test"], "tags": ["k8s-name:r"]});
     let body = document(json!([
         {"id": id(1), "name": "s", "url": url(&upstream), "tags": ["k8s-name:s"], "routes": [route]},
@@ -67,6 +78,7 @@ fn a_pushed_configuration_is_served_once_it_is_answered() {
     let pushed = admin.post(PUSH, &body);
     assert!(matches!(pushed.status(), 200 | 201), "{}", pushed.text());
     gateway.get("k.test", "/").assert_status(200);
+    assert_eq!(readiness(&gateway), 200);
     let after = until("another hash", || {
         Some(hash(&mut admin)).filter(|hash| *hash != before)
     });

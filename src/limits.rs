@@ -378,3 +378,9 @@ pub const ADMIN_FORM_DEPTH_MAX: usize = 16;
 
 /// Threads that check the rows of one file.
 pub const CHECK_THREADS_MAX: usize = 256;
+
+// ── the start ──
+/// How long an address in use is waited for, and how often it is tried (ms): the sockets of a killed process with rings go
+/// a moment after it.
+pub const BIND_WAIT_MS: u64 = 2000;
+pub const BIND_AGAIN_MS: u64 = 20;

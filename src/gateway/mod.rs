@@ -16,6 +16,7 @@ pub use transfer::{export, import};
 
 use crate::cli::Start;
 use crate::control::{self, Control, Reading};
+use crate::limits;
 use crate::mailbox::{self, Epochs};
 use crate::publish::{self, Publisher};
 use crate::ring::{self, Engine};
@@ -30,6 +31,7 @@ use std::io;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// The process-wide default of the TLS library: the first thing a process does.
 pub fn install_crypto() {
@@ -240,7 +242,7 @@ type Sockets = Vec<Vec<(worker::ListenOn, std::net::TcpListener)>>;
 /// another gateway on it is an error, not a silent sharer.
 fn listen(on: &[worker::ListenOn], cpus: &[usize], steer: bool) -> Result<Sockets, String> {
     for on in on.iter().filter(|on| on.address.port() != 0) {
-        probe(on).map_err(|error| format!("proxy_listen: cannot bind {}: {error}", on.address))?;
+        free(on).map_err(|error| format!("proxy_listen: cannot bind {}: {error}", on.address))?;
     }
     cpus.iter()
         .map(|cpu| {
@@ -257,6 +259,20 @@ fn listen(on: &[worker::ListenOn], cpus: &[usize], steer: bool) -> Result<Socket
                 .collect()
         })
         .collect()
+}
+
+/// Waits for an address in use, for a moment: the kernel takes the rings of a process that was killed apart, and closes the
+/// sockets they accept on, after the process has ended.
+fn free(on: &worker::ListenOn) -> io::Result<()> {
+    let deadline = Instant::now() + Duration::from_millis(limits::BIND_WAIT_MS);
+    loop {
+        match probe(on) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(limits::BIND_AGAIN_MS));
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 fn probe(on: &worker::ListenOn) -> io::Result<()> {

@@ -85,6 +85,10 @@ fn a_flood_of_the_admin_api_fails_no_proxied_request() {
                 let _ = stream.write_all(b"{");
             }
         }
+        assert_eq!(slow.len(), CONNECTIONS);
+        until("the listener to be full", || {
+            admitted(&gateway).is_none().then_some(())
+        });
         drop(slow);
         // The largest that is taken, from more clients than are worked on at once.
         let big = json!({"host": "h.test", "tags": vec!["x".repeat(1000); 9_000]}).to_string();

@@ -183,6 +183,7 @@ impl Publishing {
             Order::Replace(configuration, reply) => {
                 let outcome = self.replace(&configuration);
                 let _ = reply.send(outcome);
+                self.parts.publisher.index_expiries(&self.parts.config);
             }
         }
     }

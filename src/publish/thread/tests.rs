@@ -268,3 +268,37 @@ fn a_replacement_told_of_after_the_next_one_does_not_come_back() {
     );
     assert_eq!(live.now(), 3);
 }
+
+#[test]
+fn the_certificates_of_a_replacement_are_in_the_metric_of_their_expiry() {
+    let fixed = Arc::new(Fixed::new(Config::default()));
+    let (parts, _live, _core) = parts(fixed.clone(), Some(fixed));
+    let (_sender, orders) = bounded(64);
+    let mut publishing = Publishing::new(parts, orders);
+    let id = Uuid::from_u128(1);
+    let mut told = |config: Config| {
+        let configuration = Configuration {
+            config,
+            warnings: Vec::new(),
+        };
+        let (reply, mut taken) = oneshot::channel();
+        publishing.order(Order::Replace(Box::new(configuration), reply));
+        taken.try_recv().unwrap().unwrap();
+        let expiries = publishing.parts.publisher.expiries();
+        let soonest = expiries.lock().unwrap().soonest(100);
+        soonest
+            .iter()
+            .filter(|one| one.kind == "ca_certificate")
+            .map(|one| one.id.clone())
+            .collect::<Vec<_>>()
+    };
+    let row = json!({ "id": id, "cert": crate::entity::fixtures::ROOT });
+    let mut config = Config::default();
+    config.insert(
+        Kind::CaCertificates,
+        id,
+        serde_json::from_value(row).unwrap(),
+    );
+    assert_eq!(told(config), [id.to_string()]);
+    assert!(told(Config::default()).is_empty());
+}

@@ -180,7 +180,7 @@ async fn live(control: Control) -> Result<(), String> {
     let (admin_tls, clients) = match admin_tls {
         Some(tls) => (
             Some(Arc::new(ListenerTls::new(tls.policy))),
-            tls.clients.map(|trust| Arc::new(Clients::new(trust))),
+            Some(Arc::new(Clients::new(tls.clients))),
         ),
         None => (None, None),
     };

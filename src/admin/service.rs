@@ -39,41 +39,57 @@ pub struct Listener {
     pub tcp: TcpListener,
     /// Where the listener has `ssl`; its policy asks for a certificate when `clients` is there.
     pub tls: Option<Arc<ListenerTls>>,
-    /// `Some`: only clients with a certificate of these authorities; OPTIONS needs none, for browsers send none.
+    /// Whom it answers to; OPTIONS needs no certificate, for browsers send none. `None`: everyone, for ever.
     pub clients: Option<Arc<Clients>>,
 }
 
 /// The authorities of client certificates; a reload puts others in.
 pub struct Clients {
-    trust: Mutex<Arc<TrustSet>>,
+    /// `None`: anyone comes in.
+    trust: Mutex<Option<Arc<TrustSet>>>,
     verdicts: Mutex<VerdictCache>,
 }
 
 impl Clients {
-    pub fn new(trust: Arc<TrustSet>) -> Clients {
+    pub fn new(trust: Option<Arc<TrustSet>>) -> Clients {
         Clients {
             trust: Mutex::new(trust),
             verdicts: Mutex::new(VerdictCache::new()),
         }
     }
 
+    /// Counts for the next request, on open connections too: what came in without a certificate is shut out.
     pub fn replace(&self, trust: Arc<TrustSet>) {
-        *self.trust.lock().unwrap_or_else(PoisonError::into_inner) = trust;
+        *self.trust.lock().unwrap_or_else(PoisonError::into_inner) = Some(trust);
     }
 
-    /// The subject of a client that may come in. `now`: unix seconds.
+    /// Whether it takes a certificate to come in.
+    pub fn are_chosen(&self) -> bool {
+        self.trust().is_some()
+    }
+
+    fn trust(&self) -> Option<Arc<TrustSet>> {
+        self.trust
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The subject of a client that may come in; `None` where no certificate is wanted. `now`: unix seconds.
     ///
     /// # Errors
     /// 403: no certificate, or none of these authorities'.
-    fn admit(&self, client: &Client, now: u64) -> Result<String, Failure> {
+    fn admit(&self, client: &Client, now: u64) -> Result<Option<String>, Failure> {
+        let Some(trust) = self.trust() else {
+            return Ok(None);
+        };
         let refuse = |text: &str| Failure::message(StatusCode::FORBIDDEN, text);
         let chain = client
             .chain()
             .ok_or_else(|| refuse("a client certificate is required"))?;
-        let trust = Arc::clone(&self.trust.lock().unwrap_or_else(PoisonError::into_inner));
         let mut verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
         match verdicts.judge(chain, &trust, now).0 {
-            Verdict::Trusted(trusted) => Ok(trusted.identity.subject_dn.to_string()),
+            Verdict::Trusted(trusted) => Ok(Some(trusted.identity.subject_dn.to_string())),
             Verdict::Refused(_) => Err(refuse("the client certificate is not accepted")),
         }
     }
@@ -253,7 +269,7 @@ impl Service {
             None => None,
             Some(clients) => {
                 let now = u64::try_from((node.now_ms)() / 1000).unwrap_or_default();
-                Some(clients.admit(&connection.client, now)?)
+                clients.admit(&connection.client, now)?
             }
         };
         let endpoint = endpoint.ok_or_else(Failure::not_found)?.clone();

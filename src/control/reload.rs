@@ -150,15 +150,10 @@ impl Reloading {
         if let (Some(tls), Some(policy)) = (&self.tls.status, status) {
             tls.replace(policy);
         }
-        if let (Some(tls), Some(admin)) = (&self.tls.admin, admin) {
-            // Whether clients are asked for a certificate at all is settled at the start: taking the last authority away
-            // must not open the listener.
-            if let (Some(clients), Some(trust)) = (&self.tls.clients, admin.clients) {
-                clients.replace(trust);
-                tls.replace(admin.policy);
-            } else if self.tls.clients.is_none() {
-                tls.replace(admin.policy);
-            }
+        if let (Some(tls), Some(clients), Some(admin)) = (&self.tls.admin, &self.tls.clients, admin)
+            && let Err(reason) = secure_admin(tls, clients, admin)
+        {
+            log::error(Level::Warn, reason);
         }
         shared
             .logs
@@ -170,6 +165,31 @@ impl Reloading {
             format_args!("configuration {} is live", taken.number),
         );
     }
+}
+
+/// Gives the Admin API's listeners with `ssl` what was read again. Authorities that came shut out who has no certificate of
+/// theirs from the next request on; taking the last one away must not open the listeners.
+///
+/// # Errors
+/// What stays as it was, and why.
+pub(super) fn secure_admin(
+    tls: &ListenerTls,
+    clients: &Clients,
+    admin: AdminTls,
+) -> Result<(), &'static str> {
+    match admin.clients {
+        // The authorities first: in between nobody comes in, in place of everybody.
+        Some(trust) => clients.replace(trust),
+        None if clients.are_chosen() => {
+            return Err(
+                "admin_ssl_client_ca names none any more: until a restart the authorities before it count, and what \
+                 listeners of admin_listen show stays",
+            );
+        }
+        None => {}
+    }
+    tls.replace(admin.policy);
+    Ok(())
 }
 
 /// A reload that every core has.

@@ -142,3 +142,44 @@ fn a_reload_asked_for_while_one_runs_is_done_after_it() {
         );
     });
 }
+
+/// The Admin API's TLS as a start or a reload reads it, with the authority of clients or without any.
+fn admin_tls(chosen: &Chosen, authority: Option<&str>) -> AdminTls {
+    let mut flags = vec![("database", "off"), ("admin_listen", "127.0.0.1:0 ssl")];
+    flags.extend(authority.map(|pem| ("admin_ssl_client_ca", pem)));
+    let flags = flags.into_iter().map(|(name, value)| Flag {
+        flag: "--set",
+        name: name.into(),
+        value: value.into(),
+    });
+    let invocation = Invocation {
+        file: Some("/dev/null".into()),
+        flags: flags.collect(),
+    };
+    let settings = invocation.evaluate().into_result().unwrap().settings;
+    let material = material(&settings, chosen, false).unwrap();
+    material.admin.unwrap()
+}
+
+#[test]
+fn a_reload_closes_the_admin_listener_and_never_opens_it() {
+    use crate::entity::fixtures::ROOT;
+    let chosen = provider::choose(provider::Mode::default());
+    let start = admin_tls(&chosen, None);
+    let asks = |admin: &AdminTls| admin.policy.request_for(None).is_some();
+    assert!(!asks(&start));
+    let tls = ListenerTls::new(start.policy);
+    let clients = Clients::new(start.clients);
+    for (reload, authority, taken, chosen_clients) in [
+        ("no authority", None, true, false),
+        ("one comes", Some(ROOT), true, true),
+        ("it goes", None, false, true),
+        ("it stays", Some(ROOT), true, true),
+    ] {
+        let read = admin_tls(&chosen, authority);
+        assert_eq!(asks(&read), authority.is_some(), "{reload}");
+        let outcome = reload::secure_admin(&tls, &clients, read);
+        assert_eq!(outcome.is_ok(), taken, "{reload}");
+        assert_eq!(clients.are_chosen(), chosen_clients, "{reload}");
+    }
+}

@@ -66,9 +66,9 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// The same store when it is the declarative one.
     pub fixed: Option<Arc<Fixed>>,
-    /// The revision that the cores began with.
+    /// Of the store, as the cores have it.
     pub revision: Revision,
-    /// What the first compilation was made of.
+    /// What the last compilation was made of.
     pub config: Config,
     pub raise: Raise,
     pub facts: Arc<Mutex<Facts>>,
@@ -101,15 +101,7 @@ pub fn start(parts: Parts) -> std::io::Result<Orders> {
     })?;
     thread::Builder::new()
         .name("publish".into())
-        .spawn(move || {
-            Publishing {
-                parts,
-                orders,
-                next: None,
-                unsettled: false,
-            }
-            .run()
-        })?;
+        .spawn(move || Publishing::new(parts, orders).run())?;
     Ok(Orders(sender))
 }
 
@@ -120,22 +112,43 @@ struct Publishing {
     next: Option<Order>,
     /// Changes have been compiled since the last time that everything was put into its fastest form.
     unsettled: bool,
+    /// Of the newest change that was begun.
+    begun: Revision,
+    /// Changes were refused, or lost in a panic. The next change does not name their rows, and is part of what they left:
+    /// what differs is looked for in all rows.
+    behind: bool,
 }
 
 impl Publishing {
+    fn new(parts: Parts, orders: Receiver<Order>) -> Self {
+        Publishing {
+            begun: parts.revision,
+            parts,
+            orders,
+            next: None,
+            unsettled: false,
+            behind: false,
+        }
+    }
+
     fn run(mut self) {
         self.parts.publisher.index_expiries(&self.parts.config);
         while let Some(order) = self.next() {
-            let done = catch_unwind(AssertUnwindSafe(|| self.order(order)));
-            if done.is_err() {
-                log::error(
-                    Level::Crit,
-                    "publishing a configuration ended in a panic; the one before serves on",
-                );
-                let image = self.parts.store.image();
-                self.parts.raise.refused(image.revision);
-            }
+            self.guarded(|this| this.order(order));
         }
+    }
+
+    /// A panic refuses what was under way and nothing else.
+    fn guarded(&mut self, work: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| work(self))).is_ok() {
+            return;
+        }
+        log::error(
+            Level::Crit,
+            "publishing a configuration ended in a panic; the one before serves on",
+        );
+        self.behind = true;
+        self.parts.raise.refused(self.begun);
     }
 
     /// Waits for the next order; when none comes for a while after changes, the tables are put in order meanwhile.
@@ -170,6 +183,7 @@ impl Publishing {
             Order::Replace(configuration, reply) => {
                 let outcome = self.replace(&configuration);
                 let _ = reply.send(outcome);
+                self.parts.publisher.index_expiries(&self.parts.config);
             }
         }
     }
@@ -195,10 +209,18 @@ impl Publishing {
             Watched::Commit(commit) => commit.image.clone(),
             Watched::Lagged(image) => image,
         };
-        if same(&self.parts.config, &image.config) {
+        if image.revision <= self.parts.revision {
+            // A reload or a replacement was told of the store before its watch was, and has taken this in. To publish it
+            // would bring back what has been changed since.
             return self.parts.raise.live(image.revision);
         }
-        let compiled = match &changes.rows {
+        self.begun = image.revision;
+        if same(&self.parts.config, &image.config) {
+            self.parts.revision = image.revision;
+            return self.parts.raise.live(image.revision);
+        }
+        let rows = changes.rows.filter(|_| !self.behind);
+        let compiled = match &rows {
             Some(rows) => self.parts.publisher.change(&image.config, rows),
             None => self.parts.publisher.compile(&Configuration {
                 config: image.config.clone(),
@@ -209,7 +231,9 @@ impl Publishing {
             Ok(snapshot) => {
                 self.unsettled = true;
                 self.publish(&snapshot, &image.config);
-                if changes.rows.is_none() {
+                self.parts.revision = image.revision;
+                self.behind = false;
+                if rows.is_none() {
                     self.parts.publisher.index_expiries(&image.config);
                 }
                 for warning in self.parts.publisher.take_warnings() {
@@ -224,6 +248,7 @@ impl Publishing {
                         format_args!("revision {} cannot be served: {problem}", image.revision),
                     );
                 }
+                self.behind = true;
                 self.parts.raise.refused(image.revision);
             }
         }
@@ -269,6 +294,8 @@ impl Publishing {
             Some(fixed) if replaced => fixed.replace(config),
             _ => revision,
         };
+        self.parts.revision = revision;
+        self.behind = false;
         self.parts.raise.live(revision);
         Taken {
             number: snapshot.number,
@@ -325,3 +352,6 @@ fn same(one: &Config, other: &Config) -> bool {
         },
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,9 @@
 use super::{Operation, Outcome};
 use crate::admin::Admin;
 use crate::admin::errors::Failure;
+use crate::admin::reply::Reply;
 use crate::limits::ADMIN_PLAN_ATTEMPTS;
-use crate::store::{Batch, CommitError, Image, Plan};
+use crate::store::{Batch, CommitError, Image, Plan, Revision};
 use crate::telemetry::access::Level;
 use std::sync::Arc;
 
@@ -29,22 +30,16 @@ where
     let operation = Arc::new(operation);
     for _ in 0..ADMIN_PLAN_ATTEMPTS {
         let image = admin.node.store.image();
+        let planned_on = image.revision;
         let (node, run) = (Arc::clone(admin), Arc::clone(&operation));
         let (outcome, batch) = admin.compute(move || plan(&node, image, &*run)).await?;
         let reply = outcome?;
         let Some(batch) = batch else {
-            return Ok(reply);
+            // What was to be deleted is not there: who deleted it may still be waiting for the cores.
+            return until_live(admin, planned_on, reply).await;
         };
         match admin.node.store.commit(batch).await {
-            Ok(revision) => {
-                return match (admin.node.live)(revision).await {
-                    Ok(()) => Ok(reply),
-                    Err(reason) => {
-                        let text = format!("revision {revision} is stored and not live: {reason}");
-                        Err(admin.unexpected(Level::Error, &text))
-                    }
-                };
-            }
+            Ok(revision) => return until_live(admin, revision, reply).await,
             Err(CommitError::Conflict) => {}
             Err(error @ CommitError::Storage(_)) => {
                 return Err(admin.unexpected(Level::Error, &error));
@@ -57,6 +52,16 @@ where
     }
     let text = format!("a write conflicted {ADMIN_PLAN_ATTEMPTS} times and was given up");
     Err(admin.unexpected(Level::Warn, &text))
+}
+
+async fn until_live(admin: &Admin, revision: Revision, reply: Reply) -> Outcome {
+    match (admin.node.live)(revision).await {
+        Ok(()) => Ok(reply),
+        Err(reason) => {
+            let text = format!("revision {revision} is stored and not live: {reason}");
+            Err(admin.unexpected(Level::Error, &text))
+        }
+    }
 }
 
 fn plan(

@@ -199,3 +199,36 @@ async fn reads_and_refusals_are_answered_while_commits_hang() {
     answers.add_permits(50);
     assert_eq!(writers.join_all().await, vec![201; 50]);
 }
+
+/// The 204 of the second says that no core serves the row any more, as that of the first does.
+#[tokio::test]
+async fn a_row_that_another_has_just_deleted_is_gone_from_the_cores_before_anyone_hears_so() {
+    let (asked, mut waiting) = tokio::sync::watch::channel(0);
+    let (live, is_live) = tokio::sync::watch::channel(1);
+    let mut node = memory();
+    node.live = Box::new(move |revision| {
+        asked.send_modify(|count| *count += u32::from(revision > 1));
+        let mut is_live = is_live.clone();
+        Box::pin(async move {
+            let reached = is_live.wait_for(|live| *live >= revision).await;
+            reached.map(drop).map_err(|error| error.to_string())
+        })
+    });
+    let address = start(node).await;
+    let mut client = Client::connect(address).await;
+    let row = json!({"name": "s", "host": "h.test"});
+    client.have("/services", row).await;
+    let mut deleters = JoinSet::new();
+    for count in 1..=2 {
+        deleters.spawn(async move {
+            let mut client = Client::connect(address).await;
+            client.send("DELETE", "/services/s", &[], None).await.status
+        });
+        tokio::select! {
+            early = deleters.join_next() => panic!("{early:?} before the cores have it"),
+            both = waiting.wait_for(|asked| *asked == count) => drop(both.expect("a node")),
+        }
+    }
+    live.send_replace(2);
+    assert_eq!(deleters.join_all().await, [204, 204]);
+}

@@ -14,17 +14,25 @@ use crate::tls::upstream::{ClientPair, CoreUpstream, UpstreamSpec, UpstreamTls, 
 
 const SINCE: u64 = 1_700_000_000;
 
+fn trust(pem: &str) -> Arc<TrustSet> {
+    let der = pem::certificates(pem).expect("PEM").swap_remove(0).to_vec();
+    let anchors = vec![(uuid::Uuid::nil(), der)];
+    Arc::new(TrustSet::build(anchors, Options::default()).expect("a CA"))
+}
+
 async fn start_tls(node: Node, authority: Option<&str>) -> SocketAddr {
+    start_for(node, authority).await.0
+}
+
+/// With what a reload changes.
+async fn start_for(node: Node, authority: Option<&str>) -> (SocketAddr, Arc<Clients>) {
     let (certificate, key) = generate_default(KeyClass::Ecdsa, SINCE).expect("a pair");
     let pair = Arc::new(KeyPair::from_pem(&certificate, &key).expect("a pair"));
     let mut request = RequestMap::default();
-    let clients = authority.map(|pem| {
-        let der = pem::certificates(pem).expect("PEM").swap_remove(0).to_vec();
-        let anchors = vec![(uuid::Uuid::nil(), der)];
-        let trust = TrustSet::build(anchors, Options::default()).expect("a CA");
+    if authority.is_some() {
         request.insert("*", []);
-        Arc::new(Clients::new(Arc::new(trust)))
-    });
+    }
+    let clients = Arc::new(Clients::new(authority.map(trust)));
     let settings = ServerSettings::new(choose(Mode::Auto));
     let policy = ServerPolicy::new(&settings, vec![pair], SniTable::default(), request, false);
     let tcp = TcpListener::bind("127.0.0.1:0").await.expect("bound");
@@ -34,10 +42,10 @@ async fn start_tls(node: Node, authority: Option<&str>) -> SocketAddr {
         tls: Some(Arc::new(ListenerTls::new(Arc::new(
             policy.expect("a policy"),
         )))),
-        clients,
+        clients: Some(Arc::clone(&clients)),
     };
     tokio::spawn(service::serve(Admin::new(node), listener));
-    address
+    (address, clients)
 }
 
 /// The answer to one request.
@@ -83,6 +91,18 @@ async fn a_listener_with_ssl_takes_anyone_when_it_wants_no_certificate() {
     let address = start_tls(memory(), None).await;
     let answer = ask(address, None, "POST", r#"{"host":"h.test"}"#).await;
     assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+}
+
+#[tokio::test]
+async fn an_authority_that_a_reload_brings_shuts_out_who_has_no_certificate_of_it() {
+    let (address, clients) = start_for(memory(), None).await;
+    let answer = ask(address, None, "GET", "").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(!clients.are_chosen());
+    clients.replace(trust(ROOT));
+    assert!(clients.are_chosen());
+    let answer = ask(address, None, "GET", "").await;
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
 }
 
 #[tokio::test]

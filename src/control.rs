@@ -5,6 +5,7 @@ mod reload;
 #[cfg(test)]
 mod tests;
 
+use crate::admin::InForce;
 use crate::admin::service::Clients;
 use crate::http1::error_body::Templates;
 use crate::limits;
@@ -93,7 +94,7 @@ struct Shared {
     logs: Arc<Logs>,
     facts: Arc<Mutex<Facts>>,
     expiries: Arc<Mutex<Expiries>>,
-    store: StoreKind,
+    store: Arc<dyn Store>,
     draining: AtomicBool,
     reloads_ok: AtomicU64,
     reloads_refused: AtomicU64,
@@ -134,7 +135,7 @@ async fn live(control: Control) -> Result<(), String> {
         logs,
         facts,
         expiries,
-        store: store.kind(),
+        store: store.clone(),
         draining: AtomicBool::new(false),
         reloads_ok: AtomicU64::new(0),
         reloads_refused: AtomicU64::new(0),
@@ -192,7 +193,8 @@ async fn live(control: Control) -> Result<(), String> {
         tls: admin_tls.clone(),
         clients: clients.clone(),
     };
-    admin::serve(parts, &loaded, &shared)?;
+    let directives = InForce::new(admin::directives(&loaded)?);
+    admin::serve(parts, &loaded, &directives, &shared)?;
     log::error(Level::Notice, format_args!("{cores} cores are ready"));
 
     let tls = Listeners {
@@ -200,7 +202,7 @@ async fn live(control: Control) -> Result<(), String> {
         admin: admin_tls,
         clients,
     };
-    let mut reloading = Reloading::new(loaded, invocation, orders, reading, tls);
+    let mut reloading = Reloading::new(loaded, invocation, orders, reading, tls, directives);
     let mut epoch_length = reloading.settings.ticket_epoch();
     let mut epoch = epochs_of(epoch_length);
     let mut watch = tokio::time::interval(Duration::from_secs(1));
@@ -395,7 +397,7 @@ impl StatusSource for Shared {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             crypto_provider: self.chosen.name.to_owned(),
             engine: self.engine.to_owned(),
-            datastore_reachable: true,
+            datastore_reachable: self.store.is_reachable(),
             snapshot_number: facts.number,
             certificates: self
                 .expiries
@@ -421,7 +423,7 @@ impl StatusSource for Shared {
             return Err("draining".to_owned());
         }
         // A store without a row is where a new gateway begins; a declarative one without any was not given its file yet.
-        if self.store == StoreKind::Off
+        if self.store.kind() == StoreKind::Off
             && self
                 .facts
                 .lock()

@@ -370,6 +370,9 @@ pub const PAGE_SIZE_MAX: usize = 1000;
 pub const TAGS_IN_FILTER_MAX: usize = 5;
 /// Fields of a form, parts of a multipart body, members of a JSON object (Kong's figure).
 pub const ADMIN_ARGUMENTS_MAX: usize = 1000;
+/// CA certificates that are looked through for the issuer of a certificate that is written: each is parsed, about 20 µs.
+/// With more of them nothing is said of a chain that may be incomplete.
+pub const ADVICE_AUTHORITIES_MAX: usize = 64;
 /// Steps of one form key (`config.a[b]` has three): trees of forms are walked by recursion, and Kong's deepest field
 /// (`healthchecks.active.unhealthy.http_statuses[1]`) has five.
 pub const ADMIN_FORM_DEPTH_MAX: usize = 16;

@@ -106,10 +106,11 @@ fn text_of(input: Input) -> Result<String, Failure> {
 
 fn parse(admin: &Admin, text: &str, with_list: bool) -> Result<Loaded, Failure> {
     let declarative = declarative(admin)?;
+    let directives = admin.node.directives.now();
     let options = Options {
         now_ms: (admin.node.now_ms)(),
         secrets: &*declarative.secrets,
-        plugins: admin.node.plugins.as_deref(),
+        plugins: directives.plugins.as_deref(),
     };
     declarative::parse(text, &options).map_err(|failure| {
         let tree = failure.to_json();

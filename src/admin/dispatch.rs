@@ -195,7 +195,8 @@ pub async fn perform(admin: &Arc<Admin>, call: Call) -> Outcome {
             Ok(Reply::json(StatusCode::OK, &schema))
         }
         (Endpoint::PluginSchema(name), _) => {
-            let plugin = schemas::plugin_named(&name, admin.node.plugins.as_deref())?;
+            let plugin =
+                schemas::plugin_named(&name, admin.node.directives.now().plugins.as_deref())?;
             Ok(Reply::json(StatusCode::OK, &schemas::plugin(plugin)))
         }
         (Endpoint::Validate(name), _) => {

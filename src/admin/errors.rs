@@ -110,6 +110,14 @@ impl Failure {
         )
     }
 
+    /// Nothing is wrong, there is too much at once.
+    pub fn busy(message: impl Into<String>) -> Failure {
+        Failure {
+            retry_after_s: Some(1),
+            ..Failure::unavailable(message)
+        }
+    }
+
     pub fn unavailable(message: impl Into<String>) -> Failure {
         Failure::message(StatusCode::SERVICE_UNAVAILABLE, message)
     }

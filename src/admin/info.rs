@@ -5,7 +5,7 @@ use super::errors::Failure;
 use super::ops::Outcome;
 use super::paths::{self, Endpoint};
 use super::reply::Reply;
-use super::{Admin, KONG_VERSION, Node, schemas};
+use super::{Admin, Directives, KONG_VERSION, Node, schemas};
 use crate::entity::Kind;
 use crate::entity::plugin_schemas::{PLUGINS, PluginSchema};
 use crate::store::StoreKind;
@@ -30,11 +30,12 @@ pub async fn answer(admin: &Arc<Admin>, endpoint: Endpoint, method: Method) -> O
         Endpoint::Endpoints => json!({ "data": paths::all(), "next": null }),
         Endpoint::Timers => timers(node),
         Endpoint::PluginsEnabled => {
-            let names: Vec<&str> = enabled(node).map(|plugin| plugin.name).collect();
+            let directives = node.directives.now();
+            let names: Vec<&str> = enabled(&directives).map(|plugin| plugin.name).collect();
             json!({ "enabled_plugins": names })
         }
         Endpoint::PluginConfigSchema(name) => {
-            let plugin = schemas::plugin_named(&name, node.plugins.as_deref())?;
+            let plugin = schemas::plugin_named(&name, node.directives.now().plugins.as_deref())?;
             schemas::plugin_config(plugin)
         }
         // There is no cache in front of the store: whatever the key, nothing is held, and nothing has to be dropped.
@@ -67,7 +68,8 @@ pub async fn answer(admin: &Arc<Admin>, endpoint: Endpoint, method: Method) -> O
 
 /// `GET /`.
 fn root(node: &Node) -> Value {
-    let plugins: Map<String, Value> = enabled(node)
+    let directives = node.directives.now();
+    let plugins: Map<String, Value> = enabled(&directives)
         .map(|plugin| {
             let facts = json!({ "version": KONG_VERSION, "priority": plugin.priority });
             (plugin.name.to_owned(), facts)
@@ -89,20 +91,20 @@ fn root(node: &Node) -> Value {
         "lua_version": "none",
         "timers": { "running": 0, "pending": 0 },
         "plugins": { "available_on_server": plugins, "enabled_in_cluster": used },
-        "configuration": configuration(node),
+        "configuration": configuration(node, &directives),
         "pids": { "master": pid, "workers": vec![pid; node.cores] },
         "sallyport": { "version": env!("CARGO_PKG_VERSION") },
     })
 }
 
 /// Clients read `database` as "rows can be written": `postgres` says so. What it really is stands in `store`.
-fn configuration(node: &Node) -> Map<String, Value> {
+fn configuration(node: &Node, directives: &Directives) -> Map<String, Value> {
     let store = node.store.kind();
     let database = match store {
         StoreKind::Off => "off",
         StoreKind::Embedded => "postgres",
     };
-    let mut shown = (node.configuration)();
+    let mut shown = directives.shown.clone();
     for (name, value) in [
         ("database", Value::from(database)),
         ("store", store.name().into()),
@@ -149,8 +151,8 @@ fn workspace() -> Value {
     })
 }
 
-fn enabled(node: &Node) -> impl Iterator<Item = &'static PluginSchema> {
-    let names = node.plugins.as_deref();
+fn enabled(directives: &Directives) -> impl Iterator<Item = &'static PluginSchema> {
+    let names = directives.plugins.as_deref();
     let is_enabled = move |plugin: &&PluginSchema| {
         names.is_none_or(|names| names.iter().any(|name| name == plugin.name))
     };

@@ -12,6 +12,7 @@ mod dispatch;
 pub mod errors;
 mod flatten;
 pub mod form;
+mod fuzz;
 mod host;
 mod info;
 pub mod lists;
@@ -24,7 +25,9 @@ pub mod service;
 #[cfg(test)]
 mod tests;
 
-pub use node::{Declarative, Later, LogLevel, Node, Timeouts};
+#[doc(hidden)]
+pub use fuzz::{Fate, check_fuzz};
+pub use node::{Declarative, Directives, InForce, Later, LogLevel, Node, Timeouts};
 
 use crate::limits::{ADMIN_COMPUTING_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_LARGE_BODIES_MAX};
 use crate::telemetry::access::Level;

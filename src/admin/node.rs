@@ -10,7 +10,7 @@ use crate::telemetry::log::LogHandle;
 use serde_json::{Map, Value};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// An answer that takes its time.
@@ -25,15 +25,8 @@ pub struct Node {
     pub hostname: String,
     /// Unix time in milliseconds.
     pub now_ms: fn() -> i64,
-    /// Directives as `GET /` shows them in `configuration`; nothing secret among them. What clients gate on is written
-    /// over it (`info`).
-    pub configuration: Box<dyn Fn() -> Map<String, Value> + Send + Sync>,
-    /// The directive `plugins`; `None`: every one there is.
-    pub plugins: Option<Vec<String>>,
-    /// `admin_gui_url`.
-    pub origins: Origins,
-    /// Names a loopback listener answers to besides loopback addresses and `localhost`; without a port.
-    pub hosts: Vec<String>,
+    /// What a reload changes.
+    pub directives: Arc<InForce>,
     /// Bytes of a request's content; above it 413.
     pub body_size_max: usize,
     pub timeouts: Timeouts,
@@ -46,6 +39,42 @@ pub struct Node {
     pub cores: usize,
     /// `None` where the store is written to: `/config` is not for it.
     pub declarative: Option<Declarative>,
+}
+
+/// The directives that are in force.
+pub struct InForce(Mutex<Arc<Directives>>);
+
+/// Directives that take effect on a reload.
+#[derive(Clone, Default)]
+pub struct Directives {
+    /// As `GET /` shows them in `configuration`; nothing secret among them. What clients gate on is written over it
+    /// (`info`).
+    pub shown: Map<String, Value>,
+    /// The directive `plugins`; `None`: every one there is.
+    pub plugins: Option<Vec<String>>,
+    /// `admin_gui_url`.
+    pub origins: Origins,
+    /// `admin_hosts`: names a loopback listener answers to besides loopback addresses and `localhost`; without a port.
+    pub hosts: Vec<String>,
+}
+
+impl InForce {
+    pub fn new(directives: Directives) -> Arc<InForce> {
+        Arc::new(InForce(Mutex::new(Arc::new(directives))))
+    }
+
+    pub fn now(&self) -> Arc<Directives> {
+        Arc::clone(&self.lock())
+    }
+
+    pub fn replace(&self, directives: Directives) {
+        *self.lock() = Arc::new(directives);
+    }
+
+    /// A panic elsewhere leaves a whole value: it is one pointer.
+    fn lock(&self) -> MutexGuard<'_, Arc<Directives>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What each step of a connection may take.

@@ -12,7 +12,8 @@ use super::paths::{self, Endpoint};
 use super::reply::Reply;
 use super::{Admin, KONG_VERSION, body, host};
 use crate::limits::{
-    ADMIN_DRAIN_SIZE_MAX, ADMIN_HEAD_SIZE_MAX, ADMIN_SMALL_BODY_SIZE_MAX, LINGER_MS,
+    ADMIN_CONNECTIONS_MAX, ADMIN_DRAIN_SIZE_MAX, ADMIN_HEAD_SIZE_MAX, ADMIN_SMALL_BODY_SIZE_MAX,
+    LINGER_MS,
 };
 use crate::telemetry::acceptor::{self, Accepted, Bounds, Client, Door, ListenerTls};
 use crate::telemetry::access::Level;
@@ -155,6 +156,13 @@ impl Door for Service {
         let text = format!("admin_listen: TLS handshake with {peer}: {reason}");
         self.admin.log(Level::Info, &text);
     }
+
+    fn full(&self) {
+        let text = format!(
+            "admin_listen: more than {ADMIN_CONNECTIONS_MAX} connections, further ones are closed"
+        );
+        self.admin.log(Level::Warn, &text);
+    }
 }
 
 impl Service {
@@ -260,7 +268,8 @@ impl Service {
         endpoint: Option<&Endpoint>,
     ) -> Result<Admitted, Failure> {
         let node = &self.admin.node;
-        host::check(head, self.loopback, &node.hosts)?;
+        let directives = node.directives.now();
+        host::check(head, self.loopback, &directives.hosts)?;
         if head.method == hyper::Method::OPTIONS {
             endpoint.ok_or_else(Failure::not_found)?;
             return Ok(Admitted::Preflight);
@@ -278,7 +287,7 @@ impl Service {
             .filter(|_| has)
             .ok_or_else(Failure::method_not_allowed)?;
         if method != Method::Get {
-            host::check_origin(&head.headers, &node.origins, self.tls)?;
+            host::check_origin(&head.headers, &directives.origins, self.tls)?;
         }
         Ok(Admitted::Call {
             subject,
@@ -364,7 +373,8 @@ impl Service {
         ) {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let origins = &self.admin.node.origins;
+        let directives = self.admin.node.directives.now();
+        let origins = &directives.origins;
         origins.answer(&head.headers, headers);
         if head.method == hyper::Method::OPTIONS && reply.status == StatusCode::NO_CONTENT {
             origins.preflight(methods, &head.headers, headers);

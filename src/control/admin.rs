@@ -3,7 +3,7 @@
 use super::Shared;
 use crate::admin::cors::Origins;
 use crate::admin::service::{self, Clients, Listener};
-use crate::admin::{Admin, Declarative, LogLevel, Node, Timeouts};
+use crate::admin::{Admin, Declarative, Directives, InForce, LogLevel, Node, Timeouts};
 use crate::declarative::Secret;
 use crate::entity::Config;
 use crate::publish::{Configuration, Live, Order, Orders};
@@ -33,7 +33,12 @@ pub(super) struct Parts {
 ///
 /// # Errors
 /// A listener cannot be used, named.
-pub(super) fn serve(parts: Parts, loaded: &Loaded, shared: &Arc<Shared>) -> Result<(), String> {
+pub(super) fn serve(
+    parts: Parts,
+    loaded: &Loaded,
+    directives: &Arc<InForce>,
+    shared: &Arc<Shared>,
+) -> Result<(), String> {
     let Parts {
         store,
         live,
@@ -45,7 +50,7 @@ pub(super) fn serve(parts: Parts, loaded: &Loaded, shared: &Arc<Shared>) -> Resu
     if listeners.is_empty() {
         return Ok(());
     }
-    let admin = Admin::new(node(store, live, orders, loaded, shared)?);
+    let admin = Admin::new(node(store, live, orders, loaded, directives, shared));
     for (listener, ssl) in listeners {
         let tcp = tokio::net::TcpListener::from_std(listener)
             .map_err(|error| format!("admin_listen: {error}"))?;
@@ -69,16 +74,15 @@ fn node(
     live: Live,
     orders: Orders,
     loaded: &Loaded,
+    directives: &Arc<InForce>,
     shared: &Arc<Shared>,
-) -> Result<Node, String> {
+) -> Node {
     let settings = &loaded.settings;
-    let configuration = configuration(loaded);
-    let urls = settings.admin_gui_url.iter().map(String::as_str);
     let level = shared.logs.clone();
     let level_set = shared.logs.clone();
     let status = shared.clone();
     let fixed = store.kind() == StoreKind::Off;
-    Ok(Node {
+    Node {
         store,
         live: Box::new(move |revision| {
             let live = live.clone();
@@ -91,10 +95,7 @@ fn node(
         id: shared.node_id.clone(),
         hostname: crate::settings::io::hostname(),
         now_ms,
-        configuration: Box::new(move || configuration.clone()),
-        plugins: Some(settings.plugins.clone()),
-        origins: Origins::new(urls).map_err(|error| format!("admin_gui_url: {error}"))?,
-        hosts: settings.admin_hosts.clone(),
+        directives: directives.clone(),
         body_size_max: settings
             .admin_client_max_body_size
             .map_or(usize::MAX, |size| {
@@ -116,6 +117,19 @@ fn node(
         }),
         cores: shared.post.cores(),
         declarative: fixed.then(|| declarative(orders)),
+    }
+}
+
+/// # Errors
+/// One of `admin_gui_url` is no URL.
+pub(super) fn directives(loaded: &Loaded) -> Result<Directives, String> {
+    let settings = &loaded.settings;
+    let urls = settings.admin_gui_url.iter().map(String::as_str);
+    Ok(Directives {
+        shown: configuration(loaded),
+        plugins: Some(settings.plugins.clone()),
+        origins: Origins::new(urls).map_err(|error| format!("admin_gui_url: {error}"))?,
+        hosts: settings.admin_hosts.clone(),
     })
 }
 

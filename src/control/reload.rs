@@ -2,6 +2,7 @@
 
 use super::{Reading, Shared, resolver};
 use crate::admin::service::Clients;
+use crate::admin::{Directives, InForce};
 use crate::publish::{AdminTls, Material, Order, Orders, Prepared, Taken};
 use crate::resolve::Resolver;
 use crate::settings::io::Invocation;
@@ -29,6 +30,8 @@ pub(super) struct Reloading {
     asked_again: bool,
     reading: Reading,
     tls: Listeners,
+    /// The Admin API's.
+    directives: Arc<InForce>,
 }
 
 type Running = tokio::task::JoinHandle<Result<Done, Vec<String>>>;
@@ -48,6 +51,7 @@ impl Reloading {
         orders: Orders,
         reading: Reading,
         tls: Listeners,
+        directives: Arc<InForce>,
     ) -> Self {
         Reloading {
             settings: loaded.settings.clone(),
@@ -58,6 +62,7 @@ impl Reloading {
             asked_again: false,
             reading,
             tls,
+            directives,
         }
     }
 
@@ -125,7 +130,9 @@ impl Reloading {
             taken,
             status,
             admin,
+            directives,
         } = done;
+        self.directives.replace(directives);
         for warning in loaded
             .warnings
             .iter()
@@ -198,6 +205,7 @@ pub(super) struct Done {
     taken: Taken,
     status: Option<Arc<ServerPolicy>>,
     admin: Option<AdminTls>,
+    directives: Directives,
 }
 
 /// Settings and files, read and sound by themselves.
@@ -206,6 +214,7 @@ struct Read {
     prepared: Prepared,
     status: Option<Arc<ServerPolicy>>,
     admin: Option<AdminTls>,
+    directives: Directives,
 }
 
 async fn publish(read: Read, orders: &Orders) -> Result<Done, Vec<String>> {
@@ -221,6 +230,7 @@ async fn publish(read: Read, orders: &Orders) -> Result<Done, Vec<String>> {
         taken,
         status: read.status,
         admin: read.admin,
+        directives: read.directives,
     })
 }
 
@@ -273,6 +283,7 @@ fn read(
                 templates,
             } = material;
             let options = Arc::new((reading.options)(&loaded.settings, templates));
+            let directives = super::admin::directives(&loaded).map_err(|error| vec![error])?;
             Ok(Read {
                 loaded,
                 prepared: Prepared {
@@ -283,6 +294,7 @@ fn read(
                 },
                 status,
                 admin,
+                directives,
             })
         }
         (material, configuration, _) => {

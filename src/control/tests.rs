@@ -15,7 +15,7 @@ fn shared(post: Post) -> Arc<Shared> {
         logs: Arc::new(Logs::open(&LogTargets::off()).unwrap()),
         facts: Arc::default(),
         expiries: Arc::default(),
-        store: StoreKind::Off,
+        store: Arc::new(Fixed::new(Config::default())),
         draining: AtomicBool::new(false),
         reloads_ok: AtomicU64::new(0),
         reloads_refused: AtomicU64::new(0),
@@ -53,7 +53,9 @@ fn reloading(shared: &Shared, reading: Reading) -> Reloading {
         facts: shared.facts.clone(),
     })
     .unwrap();
-    Reloading::new(loaded, invocation, orders, reading, Listeners::default())
+    let directives = InForce::new(admin::directives(&loaded).unwrap());
+    let tls = Listeners::default();
+    Reloading::new(loaded, invocation, orders, reading, tls, directives)
 }
 
 fn nothing(_: &Settings) -> Result<Configuration, Vec<String>> {

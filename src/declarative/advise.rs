@@ -1,4 +1,4 @@
-//! What is accepted but deserves a warning.
+//! What is accepted but deserves a warning: for the rows of a file, and for one that the Admin API writes.
 use super::parallel::parallel;
 use super::walk::Item;
 use crate::entity::pem::{self, Algorithm, Facts};
@@ -18,30 +18,28 @@ const DEPTH_MAX: u64 = crate::limits::PATH_INTERMEDIATES_MAX as u64;
 /// Protocols that routes and services may name and this version does not serve.
 const NOT_SERVED: &[&str] = &["grpc", "grpcs", "tcp", "tls", "tls_passthrough", "udp"];
 
-/// Looks at checked rows; `now` is in Unix seconds.
+/// What a row is held against.
+pub struct Beside<'a> {
+    /// Whether one of the CA certificates has this name.
+    pub authority: &'a (dyn Fn(&[u8]) -> bool + Sync),
+    /// Whether this is the id or the username of a consumer.
+    pub consumer: &'a (dyn Fn(&str) -> bool + Sync),
+    /// Unix seconds.
+    pub now: i64,
+}
+
+/// Looks at the checked rows of a file; `now` is in Unix seconds.
 pub fn advise(rows: &[(usize, Entity)], items: &[Item], now: i64) -> Vec<Note> {
     let authorities = authorities(rows, items);
     let consumers = consumers(rows, items);
+    let beside = Beside {
+        authority: &|name| authorities.contains(name),
+        consumer: &|name| consumers.contains(name),
+        now,
+    };
     let of_one = |(item, row): &(usize, Entity)| -> Vec<Note> {
-        let mut notes = Vec::new();
-        let mut note = |field: &'static str, text: String| notes.push((*item, field, text));
-        match items[*item].kind {
-            Kind::Certificates => {
-                certificate(row, "cert", &authorities, now, &mut note);
-                certificate(row, "cert_alt", &authorities, now, &mut note);
-            }
-            Kind::CaCertificates => {
-                for facts in chain(row, "cert") {
-                    dates(&facts, "cert", "the certificate", now, &mut note);
-                    strength(&facts, "cert", "the certificate", &mut note);
-                }
-            }
-            Kind::Services => service(row, &mut note),
-            Kind::Routes => route(row, &mut note),
-            Kind::Plugins => plugin(row, &consumers, &mut note),
-            _ => {}
-        }
-        notes
+        let notes = of_row(items[*item].kind, row, &beside).into_iter();
+        notes.map(|(field, text)| (*item, field, text)).collect()
     };
     parallel(rows.iter().collect(), of_one)
         .into_iter()
@@ -49,14 +47,41 @@ pub fn advise(rows: &[(usize, Entity)], items: &[Item], now: i64) -> Vec<Note> {
         .collect()
 }
 
+/// Field and text of everything that one checked row deserves. No text has content of the row that may be secret.
+pub fn of_row(kind: Kind, row: &Entity, beside: &Beside<'_>) -> Vec<(&'static str, String)> {
+    let mut notes = Vec::new();
+    let mut note = |field: &'static str, text: String| notes.push((field, text));
+    match kind {
+        Kind::Certificates => {
+            certificate(row, "cert", beside, &mut note);
+            certificate(row, "cert_alt", beside, &mut note);
+        }
+        Kind::CaCertificates => {
+            for facts in chain(row, "cert") {
+                dates(&facts, "cert", "the certificate", beside.now, &mut note);
+                strength(&facts, "cert", "the certificate", &mut note);
+            }
+        }
+        Kind::Services => service(row, &mut note),
+        Kind::Routes => route(row, &mut note),
+        Kind::Plugins => plugin(row, beside, &mut note),
+        _ => {}
+    }
+    notes
+}
+
+/// The subject of each certificate of a row, as `Beside::authority` is asked for it.
+pub fn subjects(row: &Entity) -> Vec<Vec<u8>> {
+    let chain = chain(row, "cert").into_iter();
+    chain.map(|facts| facts.subject).collect()
+}
+
 /// Names of the CA certificates of the file.
 fn authorities(rows: &[(usize, Entity)], items: &[Item]) -> HashSet<Vec<u8>> {
     let cas = rows
         .iter()
         .filter(|(item, _)| items[*item].kind == Kind::CaCertificates);
-    cas.flat_map(|(_, row)| chain(row, "cert"))
-        .map(|facts| facts.subject)
-        .collect()
+    cas.flat_map(|(_, row)| subjects(row)).collect()
 }
 
 /// Ids and usernames of the consumers of the file.
@@ -71,8 +96,7 @@ fn consumers<'a>(rows: &'a [(usize, Entity)], items: &[Item]) -> HashSet<&'a str
 fn certificate(
     row: &Entity,
     field: &'static str,
-    authorities: &HashSet<Vec<u8>>,
-    now: i64,
+    beside: &Beside<'_>,
     note: &mut impl FnMut(&'static str, String),
 ) {
     let chain = chain(row, field);
@@ -85,7 +109,7 @@ fn certificate(
                 facts.subject_text
             ),
         };
-        dates(facts, field, &which, now, note);
+        dates(facts, field, &which, beside.now, note);
         strength(facts, field, &which, note);
     }
     for (index, pair) in chain.windows(2).enumerate() {
@@ -104,7 +128,7 @@ fn certificate(
     }
     if let [leaf] = chain.as_slice()
         && leaf.issuer != leaf.subject
-        && !authorities.contains(&leaf.issuer)
+        && !(beside.authority)(&leaf.issuer)
     {
         note(
             field,
@@ -217,7 +241,7 @@ fn route(row: &Entity, note: &mut impl FnMut(&'static str, String)) {
     }
 }
 
-fn plugin(row: &Entity, consumers: &HashSet<&str>, note: &mut impl FnMut(&'static str, String)) {
+fn plugin(row: &Entity, beside: &Beside<'_>, note: &mut impl FnMut(&'static str, String)) {
     let config = |field: &str| row.get("config").and_then(|config| config.get(field));
     let mtls = row.get("name").is_some_and(|name| name == "mtls-auth");
     // STRICT is refused by the schema.
@@ -234,7 +258,7 @@ fn plugin(row: &Entity, consumers: &HashSet<&str>, note: &mut impl FnMut(&'stati
         ("default_consumer", "config.default_consumer"),
     ] {
         let name = config(field).and_then(Value::as_str).filter(|_| mtls);
-        if let Some(name) = name.filter(|name| !consumers.contains(name)) {
+        if let Some(name) = name.filter(|name| !(beside.consumer)(name)) {
             note(
                 at,
                 format!(

@@ -2,10 +2,11 @@
 //!
 //! One pass per entity type, in the order in which references point backwards, so that a reference finds its
 //! target known. Every look-up goes through a map: the work grows with the file, not with its square.
+use super::advise::{self, Note};
 use super::parallel::parallel;
 use super::place::{Failure, dotted, place};
 use super::walk::{Item, Walked};
-use super::{Loaded, Options, Reading, Warning, advise, secrets};
+use super::{Loaded, Options, Reading, Warning, secrets};
 use crate::entity::errors::{Errors, Node};
 use crate::entity::schema;
 use crate::entity::validate::{self, Context};
@@ -28,7 +29,6 @@ pub fn load(
         loader.kind(kind, options, reading);
     }
     loader.check_ca_lists();
-    loader.check_plugin_protocols();
     loader.finish(options)
 }
 
@@ -380,7 +380,9 @@ impl Loader {
         self.known.insert(Kind::CaCertificates, known);
     }
 
-    fn check_plugin_protocols(&mut self) {
+    /// Plugins without a protocol in common with their route, or with one of the routes of their service. Kong refuses
+    /// such a plugin when it is written, and lets routes change afterwards: a store may hold it, so a file may say it.
+    fn protocols_apart(&self) -> Vec<Note> {
         let mut routes: HashMap<Uuid, &Entity> = HashMap::new();
         let mut of_service: HashMap<Uuid, Vec<&Entity>> = HashMap::new();
         for (item, row) in &self.rows {
@@ -405,15 +407,11 @@ impl Loader {
                 (None, None) => &[],
             };
             if let Err(text) = plugins::check_protocols(row, scope.iter().copied()) {
-                found.push((*item, text));
+                let text = format!("{text}; the plugin runs on them all the same");
+                found.push((*item, "protocols", text));
             }
         }
-        for (item, text) in found {
-            self.errors
-                .entry(item)
-                .or_default()
-                .field("protocols", text);
-        }
+        found
     }
 
     fn add_errors(&mut self, item: usize, errors: Errors) {
@@ -440,7 +438,8 @@ impl Loader {
         if !self.walked.failure.is_empty() {
             return Err(self.walked.failure);
         }
-        let notes = advise::advise(&self.rows, &self.walked.items, options.now_ms / 1000);
+        let mut notes = advise::advise(&self.rows, &self.walked.items, options.now_ms / 1000);
+        notes.extend(self.protocols_apart());
         let mut warnings: Vec<Warning> = std::mem::take(&mut self.walked.notes)
             .into_iter()
             .map(|(place, text)| Warning { place, text })

@@ -2,7 +2,7 @@
 //!
 //! Pure: files and environment variables come through `Options::secrets`, the time through `Options::now_ms`.
 //! Owns the one door to the YAML library (`document`).
-mod advise;
+pub mod advise;
 mod document;
 mod dump;
 mod export;
@@ -23,7 +23,6 @@ pub use dump::dump;
 pub use export::export;
 #[doc(hidden)]
 pub use fuzz::check_fuzz;
-#[cfg(test)]
 pub(crate) use fuzz::rows_fit;
 pub(crate) use parallel::parallel;
 pub use place::Failure;

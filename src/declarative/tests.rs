@@ -501,20 +501,29 @@ fn every_error_is_reported_with_its_place() {
 }
 
 #[test]
-fn plugins_share_a_protocol_with_their_scope() {
+fn plugins_without_a_protocol_of_their_scope_are_warned_about() {
     let plugin = json!([{"name": "prometheus", "protocols": ["tcp"]}]);
     let route = json!({"name": "r", "paths": ["/"], "plugins": plugin});
-    assert!(
-        refused(&file(json!({"routes": [route]})))[0]
-            .ends_with("protocols: must match the associated route's protocols")
-    );
     let service = json!({"host": "a", "plugins": plugin, "routes": [{"paths": ["/"]}]});
-    assert!(refused(&file(json!({"services": [service]})))[0].ends_with(
-        "protocols: must match the protocols of at least one route pointing to this Plugin's service"
-    ));
-    loaded(&file(
-        json!({"services": [{"host": "a", "plugins": plugin}]}),
-    ));
+    for (config, expected) in [
+        (
+            json!({"routes": [route]}),
+            &["must match the associated route's protocols"][..],
+        ),
+        (
+            json!({"services": [service]}),
+            &["must match the protocols of at least one route pointing to this Plugin's service"],
+        ),
+        (json!({"services": [{"host": "a", "plugins": plugin}]}), &[]),
+    ] {
+        let found = loaded(&file(config)).warnings;
+        let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(found.len(), expected.len(), "{found:?}");
+        for (line, text) in found.iter().zip(expected) {
+            let text = format!(".protocols: {text}; the plugin runs on them all the same");
+            assert!(line.ends_with(&text), "{line}");
+        }
+    }
 }
 
 #[test]

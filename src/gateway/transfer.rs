@@ -216,7 +216,7 @@ fn plan(image: Arc<Image>, read: &Configuration) -> Result<Plan, Vec<String>> {
         loop {
             let mut errors = Vec::new();
             let count = waiting.len();
-            waiting.retain(|id, row| match plan.replace(kind, Entity::clone(row)) {
+            waiting.retain(|id, row| match plan.restore(kind, Entity::clone(row)) {
                 Ok(()) => false,
                 Err(violation) => {
                     errors.extend(told(kind, *id, row, violation, &mut plan));

@@ -132,9 +132,9 @@ directives! {
     /// Whether `admin_listen` may name an address that is not loopback without TLS and client certificates.
     "admin_listen_unprotected" => admin_listen_unprotected: bool = "off", boolean, Ours, Restart;
     /// Host names, beside those of the loopback, that the Admin API answers to on loopback listeners.
-    "admin_hosts" => admin_hosts: Vec<String> = "", |v| list(v, admin_host), Ours, Restart;
+    "admin_hosts" => admin_hosts: Vec<String> = "", |v| list(v, admin_host), Ours, Reload;
     /// Pages that may call the Admin API from a browser: each URL's origin is allowed (CORS).
-    "admin_gui_url" => admin_gui_url: Vec<String> = "", |v| list(v, gui_url), Kong, Restart;
+    "admin_gui_url" => admin_gui_url: Vec<String> = "", |v| list(v, gui_url), Kong, Reload;
     /// Largest content of a request to the Admin API.
     "nginx_admin_client_max_body_size" => admin_client_max_body_size: Option<u64> = "10m", size_or_unbounded, Nginx, Restart;
     /// Listeners of health and metrics.

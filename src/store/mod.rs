@@ -120,6 +120,11 @@ pub trait Store: Send + Sync + 'static {
     /// The newest committed state this node knows. Never waits.
     fn image(&self) -> Arc<Image>;
 
+    /// Whether the last write came through; a batch that was refused for its content says nothing of it. Never waits.
+    fn is_reachable(&self) -> bool {
+        true
+    }
+
     /// Compares and writes. `Ok` means durable (synced) and in `image()`.
     fn commit(&self, batch: Batch) -> Committing;
 

@@ -13,6 +13,7 @@
 //! | | `Unique` of each value | must be free | `Unique` of each |
 //! | | `Row` of each row it refers to, CA lists included | must exist when the batch commits | `Referrers` of each |
 //! | `replace` | as `insert`, for what differs from the stored row; its `Row` vouches for the rest: committed states hold no dangling reference and no value twice | | `Row`; `Unique` and `Referrers` of what it gains and loses |
+//! | `restore` | as `replace`, without the next line | | |
 //! | a plugin | `Row` of its route, or of one route of its service that shares a protocol; `Referrers` of the service when it has no route | the rule holds as long as that one does | |
 //! | `delete` | its `Row` | | `Row`, its `Unique`s, `Referrers` of what it referred to |
 //! | | `Referrers` of each kind that can refer to it, and of each row that goes with it | nobody may have come that would refuse, or would be left behind | the same for each row that goes with it |
@@ -61,6 +62,13 @@ pub enum Violation {
     InUse { id: Uuid, by: Kind, by_id: Uuid },
     /// What is wrong with fields (code 2).
     Fields(Errors),
+}
+
+/// Those of a plugin, beside its routes'.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Protocols {
+    Checked,
+    AsTheyAre,
 }
 
 impl Plan {
@@ -114,7 +122,7 @@ impl Plan {
     pub fn insert(&mut self, kind: Kind, row: Entity) -> Result<(), Violation> {
         let id = id_of(&row)?;
         let there = self.get(kind, id);
-        self.check_fields(kind, &row, None)?;
+        self.check_fields(kind, &row, None, Protocols::Checked)?;
         if there.is_some() {
             return Err(Violation::PrimaryKey { id });
         }
@@ -128,9 +136,22 @@ impl Plan {
     /// # Errors
     /// As `insert`, without the primary key.
     pub fn replace(&mut self, kind: Kind, row: Entity) -> Result<(), Violation> {
+        self.put(kind, row, Protocols::Checked)
+    }
+
+    /// As `replace`, for a row of a file: what a store may hold, an import takes. Kong compares a plugin's protocols with
+    /// those of its routes when the plugin is written, and not when a route is.
+    ///
+    /// # Errors
+    /// As `replace`, without a plugin's protocols.
+    pub fn restore(&mut self, kind: Kind, row: Entity) -> Result<(), Violation> {
+        self.put(kind, row, Protocols::AsTheyAre)
+    }
+
+    fn put(&mut self, kind: Kind, row: Entity, protocols: Protocols) -> Result<(), Violation> {
         let id = id_of(&row)?;
         let stored = self.get(kind, id);
-        self.check_fields(kind, &row, stored.as_deref())?;
+        self.check_fields(kind, &row, stored.as_deref(), protocols)?;
         self.check_relations(kind, id, &row, stored.as_deref())?;
         self.write(kind, id, Some(row));
         Ok(())
@@ -218,10 +239,12 @@ impl Plan {
         kind: Kind,
         row: &Entity,
         stored: Option<&Entity>,
+        protocols: Protocols,
     ) -> Result<(), Violation> {
         let mut errors = Errors::default();
         self.check_ca_list(kind, row, stored, &mut errors);
         if kind == Kind::Plugins
+            && protocols == Protocols::Checked
             && let Err(text) = self.check_protocols(row)
         {
             errors.field("protocols", text);

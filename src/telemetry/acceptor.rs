@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -26,6 +26,9 @@ pub trait Door: Send + Sync + 'static {
 
     /// A TLS handshake that did not begin well.
     fn refused(&self, peer: SocketAddr, reason: &dyn fmt::Display);
+
+    /// A connection was closed because too many are there; told of once a minute.
+    fn full(&self);
 }
 
 /// The bounds of a listener.
@@ -95,6 +98,7 @@ pub async fn accept<D: Door>(
     door: Arc<D>,
 ) -> Infallible {
     let mut connections = JoinSet::new();
+    let mut told: Option<Instant> = None;
     loop {
         while connections.try_join_next().is_some() {}
         let Ok((stream, peer)) = listener.accept().await else {
@@ -104,6 +108,10 @@ pub async fn accept<D: Door>(
         };
         let Ok(permit) = Arc::clone(&bounds.permits).try_acquire_owned() else {
             // Closing says "not now"; waiting would say nothing.
+            if told.is_none_or(|told| told.elapsed() >= TOLD_EVERY) {
+                told = Some(Instant::now());
+                door.full();
+            }
             continue;
         };
         let permit = Arc::new(permit);
@@ -223,6 +231,7 @@ impl AsyncWrite for Stream {
 }
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {

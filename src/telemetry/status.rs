@@ -100,6 +100,15 @@ impl<S: StatusSource> Door for Listener<S> {
             log.error_to(Sink::StatusError, Level::Info, text);
         }
     }
+
+    fn full(&self) {
+        if let Some(log) = self.0.log() {
+            let text = format!(
+                "status_listen: more than {STATUS_CONNECTIONS_MAX} connections, further ones are closed"
+            );
+            log.error_to(Sink::StatusError, Level::Warn, text);
+        }
+    }
 }
 
 /// One request as a line of `status_access_log` or `admin_access_log`, without the closing brace.

@@ -34,6 +34,7 @@ fn a_reload_reads_settings_and_certificates_and_leaves_entities_alone() {
     gateway.set("nginx_http_large_client_header_buffers", "4 1k");
     gateway.set("nginx_admin_client_max_body_size", "1k");
     gateway.set("database", "off");
+    gateway.set("plugins", "request-termination, acl");
     gateway.reload_as_is();
 
     assert_eq!(shown(&gateway), pairs[1].chain[0].to_vec());
@@ -50,6 +51,12 @@ fn a_reload_reads_settings_and_certificates_and_leaves_entities_alone() {
 
     open.get("a", "/r").assert_status(200);
     assert_eq!(admin.rows("/routes"), rows);
+    assert_eq!(
+        admin.get("/plugins/enabled").body()["enabled_plugins"],
+        json!(["acl", "request-termination"])
+    );
+    let other = json!({"name": "prometheus"});
+    admin.post("/plugins", &other).assert(400);
     // And what is written after it is live as before, over the settings that are new.
     admin
         .patch("/routes/r", &json!({"paths": ["/s"]}))

@@ -62,6 +62,26 @@ fn a_public_listener_without_protection_is_not_opened() {
     told.error_line(&["admin_listen", "can read private keys"]);
 }
 
+/// KONG.md §2.8: an empty store is where a gateway begins; it is ready, healthy, and says that its store can be written.
+#[test]
+fn an_empty_store_is_ready_and_reachable() {
+    let gateway = Setup::admin().start();
+    let health = gateway.files().run("health", &[]);
+    assert!(health.status.success(), "{}", text_of(&health));
+    assert!(
+        text_of(&health).contains("Sallyport is healthy at"),
+        "{}",
+        text_of(&health)
+    );
+    let status = gateway.admin().get("/status").assert(200);
+    assert_eq!(status["database"]["reachable"], true, "{status}");
+    assert_eq!(
+        gateway.metrics().sum("kong_datastore_reachable"),
+        1,
+        "of the store"
+    );
+}
+
 #[test]
 fn a_store_that_another_process_uses() {
     let gateway = Setup::admin().start();

@@ -144,6 +144,41 @@ fn what_is_exported_and_imported_elsewhere_is_exported_as_the_same_bytes_and_ser
     assert!(ask("/x/y").assert_status(200).text().starts_with("GET /y "));
 }
 
+/// KONG.md §1.10: a route may leave the protocols of its plugin, and what is stored then can be moved.
+#[test]
+fn a_plugin_whose_route_has_changed_is_exported_and_imported() {
+    let mut gateway = Setup::admin().start();
+    let mut admin = gateway.admin();
+    admin.have(
+        "/routes",
+        &json!({"name": "r", "paths": ["/"], "protocols": ["https"]}),
+    );
+    let plugin = json!({"name": "prometheus", "protocols": ["https"]});
+    admin.have("/routes/r/plugins", &plugin);
+    admin
+        .patch("/routes/r", &json!({"protocols": ["http"]}))
+        .assert(200);
+    gateway.signal(libc::SIGTERM);
+    gateway.exit();
+    let text = exported(gateway.files());
+    let elsewhere = embedded().prepare();
+    write(&elsewhere, "kong.yml", &text);
+    let output = config(&elsewhere, &["db_import", "kong.yml"]);
+    assert!(output.status.success(), "{}", err(&output));
+    let told = err(&output);
+    assert!(
+        told.contains("must match the associated route's protocols"),
+        "{told}"
+    );
+    assert_eq!(exported(&elsewhere), text);
+    // Over itself, too.
+    assert!(
+        config(&elsewhere, &["db_import", "kong.yml"])
+            .status
+            .success()
+    );
+}
+
 #[test]
 fn a_running_gateway_keeps_its_store_to_itself() {
     let files = embedded().prepare();

@@ -1,6 +1,6 @@
 //! From an operation to the store: plan, commit, again on the newest state when it conflicts, and wait until it is live.
 
-use super::{Operation, Outcome};
+use super::{Operation, Outcome, advice};
 use crate::admin::Admin;
 use crate::admin::errors::Failure;
 use crate::admin::reply::Reply;
@@ -11,11 +11,12 @@ use std::sync::Arc;
 
 /// An operation that writes nothing, on the thread of the caller.
 pub fn read(admin: &Admin, operation: impl FnOnce(&mut Operation<'_>) -> Outcome) -> Outcome {
+    let directives = admin.node.directives.now();
     let mut plan = Plan::new(admin.node.store.image());
     operation(&mut Operation {
         plan: &mut plan,
         now_ms: (admin.node.now_ms)(),
-        plugins: admin.node.plugins.as_deref(),
+        plugins: directives.plugins.as_deref(),
     })
 }
 
@@ -34,17 +35,26 @@ where
         let (node, run) = (Arc::clone(admin), Arc::clone(&operation));
         let (outcome, batch) = admin.compute(move || plan(&node, image, &*run)).await?;
         let reply = outcome?;
-        let Some(batch) = batch else {
+        let Some((batch, advice)) = batch else {
             // What was to be deleted is not there: who deleted it may still be waiting for the cores.
             return until_live(admin, planned_on, reply).await;
         };
         match admin.node.store.commit(batch).await {
-            Ok(revision) => return until_live(admin, revision, reply).await,
+            Ok(revision) => {
+                for line in advice {
+                    admin.log(Level::Warn, &line);
+                }
+                return until_live(admin, revision, reply).await;
+            }
             Err(CommitError::Conflict) => {}
             Err(error @ CommitError::Storage(_)) => {
                 return Err(admin.unexpected(Level::Error, &error));
             }
-            Err(error @ (CommitError::Busy | CommitError::Closed | CommitError::ReadOnly)) => {
+            Err(error @ CommitError::Busy) => {
+                admin.log(Level::Warn, &error);
+                return Err(Failure::busy(error.to_string()));
+            }
+            Err(error @ (CommitError::Closed | CommitError::ReadOnly)) => {
                 admin.log(Level::Warn, &error);
                 return Err(Failure::unavailable(error.to_string()));
             }
@@ -68,13 +78,19 @@ fn plan(
     admin: &Admin,
     image: Arc<Image>,
     operation: &impl Fn(&mut Operation<'_>) -> Outcome,
-) -> (Outcome, Option<Batch>) {
-    let mut plan = Plan::new(image);
+) -> (Outcome, Option<(Batch, Vec<String>)>) {
+    let directives = admin.node.directives.now();
+    let now_ms = (admin.node.now_ms)();
+    let mut plan = Plan::new(Arc::clone(&image));
     let outcome = operation(&mut Operation {
         plan: &mut plan,
-        now_ms: (admin.node.now_ms)(),
-        plugins: admin.node.plugins.as_deref(),
+        now_ms,
+        plugins: directives.plugins.as_deref(),
     });
-    let batch = (outcome.is_ok() && !plan.is_read_only()).then(|| plan.into_batch());
+    let batch = (outcome.is_ok() && !plan.is_read_only()).then(|| {
+        let batch = plan.into_batch();
+        let advice = advice::lines(&image, &batch.writes, now_ms / 1000);
+        (batch, advice)
+    });
     (outcome, batch)
 }

@@ -1,5 +1,6 @@
 //! What the Admin API does to entities, on a `store::Plan`: no sockets, no waiting (KONG.md §1, §2.1, §2.2).
 //!
+//! - `advice`: what is said of rows that are accepted but may not be meant.
 //! - `rows`: one row or one collection, at the top or below its parent.
 //! - `certificates`: `snis`, the field that is rows of another kind.
 //! - `lists`: pages, and the collections that are no table (`/tags`, the health of an upstream).
@@ -8,6 +9,7 @@
 //! Everything runs on the state the plan was made on; what it looked at is compared when it commits. So an operation may
 //! be run again from its start, and does nothing besides.
 
+mod advice;
 mod certificates;
 mod commit;
 pub mod lists;

@@ -226,8 +226,11 @@ async fn information_endpoints_are_as_section_2_8_says() {
 
 #[tokio::test]
 async fn a_plugin_that_is_not_enabled_is_not_there() {
-    let mut node = memory();
-    node.plugins = Some(vec!["acl".to_owned()]);
+    let node = memory();
+    node.directives.replace(Directives {
+        plugins: Some(vec!["acl".to_owned()]),
+        ..Directives::default()
+    });
     let text = "plugin 'prometheus' not enabled; add it to the 'plugins' configuration property";
     let steps = vec![
         step(
@@ -256,6 +259,56 @@ async fn a_plugin_that_is_not_enabled_is_not_there() {
         ),
     ];
     run(start(node).await, steps).await;
+}
+
+/// `admin_hosts`, `admin_gui_url` and `plugins` take effect on a reload: on connections that are open too.
+#[tokio::test]
+async fn directives_that_a_reload_changes_count_for_the_next_request() {
+    let node = memory();
+    let directives = Arc::clone(&node.directives);
+    let mut client = Client::connect(start(node).await).await;
+    let asked = [("Host", "new.internal"), ("Origin", "https://new.test")];
+    let plugin = json!({"name": "prometheus"}).to_string();
+    let write = [asked[0], asked[1], ("Content-Type", "application/json")];
+    assert_eq!(client.send("GET", "/", &asked, None).await.status, 421);
+
+    directives.replace(Directives {
+        shown: Map::from_iter([("log_level".to_owned(), "debug".into())]),
+        plugins: Some(vec!["acl".to_owned()]),
+        origins: Origins::new(["https://new.test"]).expect("an origin"),
+        hosts: vec!["new.internal".to_owned()],
+    });
+    let root = client.send("GET", "/", &asked, None).await;
+    assert_eq!(root.status, 200, "{}", root.text);
+    assert_eq!(
+        root.header("access-control-allow-origin"),
+        Some("https://new.test")
+    );
+    let root = root.json();
+    assert_eq!(root["configuration"]["log_level"], "debug");
+    let available = root["plugins"]["available_on_server"].as_object();
+    assert!(
+        available.is_some_and(|of| of.keys().eq(["acl"])),
+        "{available:?}"
+    );
+    let refused = client
+        .send("POST", "/plugins", &write, Some(plugin.as_bytes()))
+        .await;
+    assert_eq!(refused.status, 400, "{}", refused.text);
+
+    directives.replace(Directives {
+        hosts: vec!["new.internal".to_owned()],
+        ..Directives::default()
+    });
+    let foreign = client
+        .send("POST", "/plugins", &write, Some(plugin.as_bytes()))
+        .await;
+    assert_eq!(foreign.status, 403, "{}", foreign.text);
+    let own = [write[0], write[2]];
+    let taken = client
+        .send("POST", "/plugins", &own, Some(plugin.as_bytes()))
+        .await;
+    assert_eq!(taken.status, 201, "{}", taken.text);
 }
 
 #[tokio::test]
@@ -389,6 +442,7 @@ async fn a_panic_and_a_broken_store_are_500_with_the_cause_in_the_log() {
     *store.fail.lock().expect("a lock") = Some(CommitError::Busy);
     let answer = client.json("POST", "/services", &body).await;
     assert_eq!(answer.status, 503);
+    assert_eq!(answer.header("retry-after"), Some("1"));
     *store.fail.lock().expect("a lock") = None;
     live.store(false, Ordering::Relaxed);
     let answer = client.json("POST", "/services", &body).await;

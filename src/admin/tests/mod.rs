@@ -1,5 +1,6 @@
 //! The service over a loopback socket, on a store in memory or on a configuration that is not written to.
 
+mod advice;
 mod attacks;
 mod certificates;
 mod concurrency;
@@ -16,7 +17,7 @@ mod tls;
 
 use super::cors::Origins;
 use super::service::{self, Listener};
-use super::{Admin, Declarative, LogLevel, Node, Timeouts};
+use super::{Admin, Declarative, Directives, InForce, LogLevel, Node, Timeouts};
 use crate::entity::fixtures::NOW_MS;
 use crate::entity::{Config, Kind};
 use crate::limits::ADMIN_BODY_SIZE_MAX;
@@ -103,10 +104,12 @@ pub fn node(store: Arc<dyn Store>) -> Node {
         id: "6b1f3a52-0a31-4b3a-9d0e-000000000001".to_owned(),
         hostname: "host".to_owned(),
         now_ms: now,
-        configuration: Box::new(|| Map::from_iter([("log_level".to_owned(), "notice".into())])),
-        plugins: None,
-        origins: Origins::new(["https://gui.test"]).expect("an origin"),
-        hosts: vec!["admin.internal".to_owned()],
+        directives: InForce::new(Directives {
+            shown: Map::from_iter([("log_level".to_owned(), "notice".into())]),
+            plugins: None,
+            origins: Origins::new(["https://gui.test"]).expect("an origin"),
+            hosts: vec!["admin.internal".to_owned()],
+        }),
         body_size_max: ADMIN_BODY_SIZE_MAX,
         timeouts: Timeouts::default(),
         log: None,

@@ -412,8 +412,6 @@ fn what_a_reload_rebuilds_needs_no_restart() {
             "proxy_listen",
             "admin_listen",
             "admin_listen_unprotected",
-            "admin_hosts",
-            "admin_gui_url",
             "nginx_admin_client_max_body_size",
             "status_listen",
             "stream_listen",

@@ -16,6 +16,7 @@ use crate::limits::{STORE_CLOSE_MS, STORE_QUEUE_MAX};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use file::Opener;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -27,6 +28,8 @@ pub struct Embedded {
     requests: Mutex<Option<Sender<Request>>>,
     /// Disconnected when the thread has ended.
     ended: Receiver<()>,
+    /// The last write came through.
+    reachable: Arc<AtomicBool>,
 }
 
 /// What was in the file.
@@ -81,7 +84,14 @@ pub fn start(path: &Path, opener: Opener) -> Result<(Arc<Embedded>, Loaded), Ope
     let image = hub.image();
     let (sender, requests) = bounded(STORE_QUEUE_MAX);
     let (running, ended) = bounded(0);
-    let mut writer = Writer::new(opener, database, Arc::clone(&hub), requests);
+    let reachable = Arc::new(AtomicBool::new(true));
+    let mut writer = Writer::new(
+        opener,
+        database,
+        Arc::clone(&hub),
+        requests,
+        Arc::clone(&reachable),
+    );
     let thread = std::thread::Builder::new().name("store".into());
     let started = thread.spawn(move || {
         writer.run();
@@ -94,6 +104,7 @@ pub fn start(path: &Path, opener: Opener) -> Result<(Arc<Embedded>, Loaded), Ope
         hub,
         requests: Mutex::new(Some(sender)),
         ended,
+        reachable,
     };
     Ok((Arc::new(store), Loaded { image }))
 }
@@ -121,6 +132,10 @@ impl Store for Embedded {
 
     fn image(&self) -> Arc<Image> {
         self.hub.image()
+    }
+
+    fn is_reachable(&self) -> bool {
+        self.reachable.load(Ordering::Relaxed)
     }
 
     /// The batch is on its way when this returns; the future only waits for the verdict.

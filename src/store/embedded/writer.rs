@@ -11,6 +11,7 @@ use crossbeam::channel::Receiver;
 use redb::Database;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -30,6 +31,8 @@ pub struct Writer {
     /// Rows of groups that failed. They may be in the file all the same (a sync that failed after the write), so the next
     /// write puts them back to what the image says.
     doubtful: BTreeSet<(Kind, Uuid)>,
+    /// The last write came through.
+    reachable: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -38,6 +41,7 @@ impl Writer {
         database: Database,
         hub: Arc<Hub>,
         requests: Receiver<Request>,
+        reachable: Arc<AtomicBool>,
     ) -> Writer {
         Writer {
             opener,
@@ -45,6 +49,7 @@ impl Writer {
             hub,
             requests,
             doubtful: BTreeSet::new(),
+            reachable,
         }
     }
 
@@ -88,7 +93,9 @@ impl Writer {
             });
         }
         if !commits.is_empty() {
-            match self.write(&image, &commits) {
+            let written = self.write(&image, &commits);
+            self.reachable.store(written.is_ok(), Ordering::Relaxed);
+            match written {
                 Ok(()) => self.hub.publish(commits),
                 Err(reason) => {
                     self.report(&reason);
@@ -152,6 +159,7 @@ impl Writer {
 impl Drop for Writer {
     /// Watchers hear of the end however the thread has come to it.
     fn drop(&mut self) {
+        self.reachable.store(false, Ordering::Relaxed);
         self.hub.close();
     }
 }

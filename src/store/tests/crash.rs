@@ -118,7 +118,12 @@ fn after_a_power_cut_every_acknowledged_batch_is_there_and_none_in_part() {
 fn a_full_disk_refuses_writes_and_loses_nothing() {
     let disk = Disk::default();
     let store = start(&disk);
-    assert_eq!(put(&store, 1, "kept"), Ok(1));
+    assert_eq!(put(&store, 1, "first"), Ok(1));
+    let mut stale = Plan::new(store.image());
+    let (kind, row) = make(Consumers, 1, json!({"username": "stale"}));
+    stale.replace(kind, row).expect("a free name");
+    assert_eq!(put(&store, 1, "kept"), Ok(2));
+    assert!(store.is_reachable());
     disk.with(|state| state.pages_max = Some(state.pages_used() + 20));
     let mut kept = Vec::new();
     let mut refused = 0;
@@ -128,6 +133,7 @@ fn a_full_disk_refuses_writes_and_loses_nothing() {
             Err(CommitError::Storage(reason)) => {
                 assert!(reason.contains("space"), "{reason}");
                 assert_eq!(name_of(&store, number), None);
+                assert!(!store.is_reachable(), "{number}");
                 refused += 1;
             }
             Err(error) => panic!("{error}"),
@@ -137,10 +143,15 @@ fn a_full_disk_refuses_writes_and_loses_nothing() {
         }
     }
     assert!(!kept.is_empty() && refused == 3, "{kept:?}");
+    // What is refused for its content says nothing of the disk.
+    let conflict = wait(store.commit(stale.into_batch()));
+    assert_eq!(conflict, Err(CommitError::Conflict));
+    assert!(!store.is_reachable());
     // Reads go on, and what was there is there.
     assert_eq!(name_of(&store, 1).as_deref(), Some("kept"));
     disk.with(|state| state.pages_max = None);
     assert!(put(&store, 1000, "after").is_ok());
+    assert!(store.is_reachable(), "the last write came through");
     let config = store.image().config.clone();
     drop(store);
     let store = start(&disk);

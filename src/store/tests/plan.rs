@@ -623,3 +623,35 @@ fn plans_conflict_exactly_when_one_decides_on_what_the_other_changes() {
         assert_eq!(commit(&after, two).is_some(), admitted, "{what}");
     }
 }
+
+/// §1.10: Kong compares protocols when a plugin is written, not when its route is; what that leaves can be imported.
+#[test]
+fn a_route_may_leave_its_plugin_and_such_rows_are_restored() {
+    let route = |protocol: &str| {
+        let input = json!({"paths": ["/"], "protocols": [protocol]});
+        make(Routes, 25, input)
+    };
+    let plugin = mtls_auth(65, json!({"protocols": ["https"], "route": reference(25)}));
+    let put = |plan: &mut Plan, (kind, row): (Kind, Entity)| {
+        assert_eq!(plan.replace(kind, row), Ok(()));
+    };
+    let image = then(&some_rows(), |plan| {
+        put(plan, route("https"));
+        put(plan, plugin.clone());
+    });
+    let image = then(&image, |plan| put(plan, route("http")));
+    let mut plan = Plan::new(image);
+    let (kind, row) = plugin;
+    assert!(matches!(
+        plan.replace(kind, row.clone()),
+        Err(Violation::Fields(_))
+    ));
+    assert_eq!(plan.restore(kind, row.clone()), Ok(()));
+    // And nothing else is let through.
+    let mut dangling = row;
+    dangling.insert("route".into(), reference(99));
+    assert!(matches!(
+        plan.restore(kind, dangling),
+        Err(Violation::ForeignKey { .. })
+    ));
+}

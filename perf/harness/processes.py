@@ -20,10 +20,14 @@ def clean_up_on_exit():
 
 
 def start(core: int, command: list[str], log: Path) -> subprocess.Popen:
+    return start_free(["taskset", "-c", str(core), *command], log)
+
+
+def start_free(command: list[str], log: Path) -> subprocess.Popen:
+    """On whichever cores the run itself may use."""
     with open(log, "ab") as out:
         child = subprocess.Popen(
-            ["taskset", "-c", str(core), *command],
-            stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
         )
     _children.append(child)
     return child

@@ -2,6 +2,7 @@
 
 use super::configuration;
 use crate::publish::Configuration;
+use crate::ring;
 use crate::settings::{Database, Settings};
 use crate::store::embedded::{self, Embedded};
 use crate::store::fixed::Fixed;
@@ -25,9 +26,11 @@ pub fn store_file(settings: &Settings) -> PathBuf {
     settings.prefix.join("store.redb")
 }
 
+/// `cpus`: where the store's thread may run.
+///
 /// # Errors
 /// Every error of a declarative file, each with its place; or why the store cannot be opened.
-pub fn open(settings: &Settings) -> Result<Entities, Vec<String>> {
+pub fn open(settings: &Settings, cpus: &[usize]) -> Result<Entities, Vec<String>> {
     match settings.database {
         Database::Off => {
             let configuration = configuration::read(settings)?;
@@ -42,8 +45,12 @@ pub fn open(settings: &Settings) -> Result<Entities, Vec<String>> {
         }
         Database::Embedded => {
             let path = store_file(settings);
-            let (embedded, loaded) =
-                embedded::open(&path).map_err(|error| vec![format!("database: {error}")])?;
+            let cpus = cpus.to_vec();
+            let stay = move || {
+                ring::sys::stay_on(&cpus);
+            };
+            let (embedded, loaded) = embedded::open_with(&path, stay)
+                .map_err(|error| vec![format!("database: {error}")])?;
             Ok(Entities {
                 revision: loaded.image.revision,
                 store: embedded.clone(),

@@ -64,7 +64,7 @@ fn run(start: Start) -> Result<ExitCode, String> {
     // Everything that can be refused is refused before a socket is opened.
     let (material, entities) = match (
         material::load(settings, &chosen, true),
-        entities::open(settings),
+        entities::open(settings, &placement.others),
     ) {
         (Ok(material), Ok(entities)) => (material, entities),
         (material, entities) => {
@@ -79,6 +79,8 @@ fn run(start: Start) -> Result<ExitCode, String> {
         .compile(&entities.configuration)
         .map_err(|problems| problems.join("\n"))?;
 
+    // Nothing is computed on all cores any more: threads from here on, but for the cores' own, leave these alone.
+    let kept_off = ring::sys::stay_on(&placement.others);
     let logs =
         Arc::new(Logs::open(&convert::log_targets(settings)).map_err(|error| error.to_string())?);
     logs.install();
@@ -89,6 +91,12 @@ fn run(start: Start) -> Result<ExitCode, String> {
             env!("CARGO_PKG_VERSION")
         ),
     );
+    if !kept_off {
+        log::error(
+            Level::Warn,
+            "cannot keep other threads off the engine's CPUs",
+        );
+    }
     log::error(
         Level::Notice,
         format_args!("crypto provider {}: {}", chosen.name, chosen.why),

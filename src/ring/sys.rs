@@ -20,6 +20,19 @@ pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     }
 }
 
+/// Leaves the calling thread, and threads it starts from here on, these CPUs; false where the system refuses.
+pub fn stay_on(cpus: &[usize]) -> bool {
+    const KNOWN: usize = libc::CPU_SETSIZE as usize;
+    // SAFETY: a cpu_set_t is bits, all of which may be zero.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    for cpu in cpus.iter().copied().filter(|cpu| *cpu < KNOWN) {
+        // SAFETY: the bit lies within the set.
+        unsafe { libc::CPU_SET(cpu, &mut set) };
+    }
+    // SAFETY: the kernel reads a set of the size given; 0 is the calling thread.
+    unsafe { libc::sched_setaffinity(0, size_of_val(&set), &set) == 0 }
+}
+
 /// What a quiet connection holds, without taking it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Peek {

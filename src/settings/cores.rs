@@ -9,6 +9,9 @@ pub struct Placement {
     /// CPU of each engine thread, in order.
     pub workers: Vec<usize>,
     pub control: Control,
+    /// For the other threads that are not the engine's: CPUs without an engine thread, or all of the mask where none is
+    /// left.
+    pub others: Vec<usize>,
     /// What the operator asked for and did not get.
     pub warning: Option<String>,
 }
@@ -88,9 +91,15 @@ pub fn place(
         Some(cpu) => Control::Own(cpu),
         None => Control::Shared(workers.last().copied().unwrap_or(mask[0])),
     };
+    let free = mask.iter().copied().filter(|cpu| !workers.contains(cpu));
+    let others = match free.collect::<Vec<_>>() {
+        free if free.is_empty() => mask.to_vec(),
+        free => free,
+    };
     Ok(Placement {
         workers,
         control,
+        others,
         warning,
     })
 }
@@ -155,33 +164,38 @@ mod tests {
         Option<usize>,
         &'a [usize],
         Control,
+        &'a [usize],
     );
 
     #[test]
     fn threads_stay_within_mask_and_directives() {
+        const M1: &[usize] = &[0];
+        const M4: &[usize] = &[0, 1, 2, 3];
         let rows: &[Row<'_>] = &[
-            (&[0], Auto, None, None, &[0], Shared(0)),
-            (&[0, 1, 2, 3], Auto, None, None, &[0, 1, 2, 3], Shared(3)),
-            (&[0, 1, 2, 3], Count(2), None, None, &[0, 1], Own(3)),
-            (&[4, 6], Count(1), None, None, &[4], Own(6)),
-            (&[0, 1, 2, 3], Auto, Some(&[2, 1]), None, &[2, 1], Own(3)),
-            (&[0, 1, 2, 3], Auto, Some(&[2, 3]), None, &[2, 3], Own(1)),
-            (&[0, 1, 2, 3], Count(1), Some(&[2, 3]), None, &[2], Own(3)),
-            (&[0, 1, 2, 3], Count(3), None, Some(0), &[1, 2, 3], Own(0)),
-            (&[0, 1, 2, 3], Auto, None, Some(0), &[1, 2, 3, 0], Shared(0)),
+            (M1, Auto, None, None, &[0], Shared(0), M1),
+            (M4, Auto, None, None, M4, Shared(3), M4),
+            (M4, Count(2), None, None, &[0, 1], Own(3), &[2, 3]),
+            (&[4, 6], Count(1), None, None, &[4], Own(6), &[6]),
+            (M4, Auto, Some(&[2, 1]), None, &[2, 1], Own(3), &[0, 3]),
+            (M4, Auto, Some(&[2, 3]), None, &[2, 3], Own(1), &[0, 1]),
+            (M4, Count(1), Some(&[2, 3]), None, &[2], Own(3), &[0, 1, 3]),
+            (M4, Count(3), None, Some(0), &[1, 2, 3], Own(0), &[0]),
+            (M4, Auto, None, Some(0), &[1, 2, 3, 0], Shared(0), M4),
             (
-                &[0, 1, 2, 3],
+                M4,
                 Auto,
                 Some(&[0, 1]),
                 Some(1),
                 &[0, 1],
                 Shared(1),
+                &[2, 3],
             ),
         ];
-        for (mask, processes, cores, control_core, workers, control) in rows {
+        for (mask, processes, cores, control_core, workers, control, others) in rows {
             let expected = Placement {
                 workers: workers.to_vec(),
                 control: *control,
+                others: others.to_vec(),
                 warning: None,
             };
             assert_eq!(place(mask, *processes, *cores, *control_core), Ok(expected));

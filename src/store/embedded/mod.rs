@@ -70,14 +70,33 @@ pub enum OpenError {
 /// # Errors
 /// See `OpenError`. Nothing that exists is overwritten.
 pub fn open(path: &Path) -> Result<(Arc<Embedded>, Loaded), OpenError> {
+    open_with(path, || {})
+}
+
+/// As `open`; the store's thread begins with `first`.
+///
+/// # Errors
+/// As `open`.
+pub fn open_with(
+    path: &Path,
+    first: impl FnOnce() + Send + 'static,
+) -> Result<(Arc<Embedded>, Loaded), OpenError> {
     let path = path.to_path_buf();
     file::create_if_absent(&path)?;
     let named = path.clone();
-    start(&named, Box::new(move || file::open(&path)))
+    start_with(&named, Box::new(move || file::open(&path)), first)
 }
 
 /// As `open`, on whatever `opener` opens; `path` is for messages. The opener is called again after a write has failed.
 pub fn start(path: &Path, opener: Opener) -> Result<(Arc<Embedded>, Loaded), OpenError> {
+    start_with(path, opener, || {})
+}
+
+fn start_with(
+    path: &Path,
+    opener: Opener,
+    first: impl FnOnce() + Send + 'static,
+) -> Result<(Arc<Embedded>, Loaded), OpenError> {
     let database = opener()?;
     let image = file::load(&database, path)?;
     let hub = Arc::new(Hub::new(image));
@@ -94,6 +113,7 @@ pub fn start(path: &Path, opener: Opener) -> Result<(Arc<Embedded>, Loaded), Ope
     );
     let thread = std::thread::Builder::new().name("store".into());
     let started = thread.spawn(move || {
+        first();
         writer.run();
         // The file is closed before anybody hears of it.
         drop(writer);

@@ -117,6 +117,8 @@ struct Publishing {
     /// Changes were refused, or lost in a panic. The next change does not name their rows, and is part of what they left:
     /// what differs is looked for in all rows.
     behind: bool,
+    /// What is in force came by `POST /config`.
+    posted: bool,
 }
 
 impl Publishing {
@@ -128,6 +130,7 @@ impl Publishing {
             next: None,
             unsettled: false,
             behind: false,
+            posted: false,
         }
     }
 
@@ -272,12 +275,20 @@ impl Publishing {
             .publisher
             .compile_with(globals, certificates, &configuration)?;
         self.parts.options = options;
-        Ok(self.finish(&snapshot, configuration.config, replaced, image.revision))
+        let mut taken = self.finish(&snapshot, configuration.config, replaced, image.revision);
+        // Whoever posted it has been told that it is live; it may have come while the file was being read.
+        if replaced && std::mem::take(&mut self.posted) {
+            let text =
+                "the declarative configuration has taken the place of what POST /config brought";
+            taken.warnings.push(text.to_owned());
+        }
+        Ok(taken)
     }
 
     fn replace(&mut self, configuration: &Configuration) -> Result<Taken, Vec<String>> {
         let revision = self.parts.store.image().revision;
         let snapshot = self.parts.publisher.compile(configuration)?;
+        self.posted = true;
         Ok(self.finish(&snapshot, configuration.config.clone(), true, revision))
     }
 

@@ -109,11 +109,14 @@ fn configuration(node: &Node, directives: &Directives) -> Map<String, Value> {
         ("database", Value::from(database)),
         ("store", store.name().into()),
         ("role", "traditional".into()),
-        ("router_flavor", "traditional_compatible".into()),
         ("wasm", false.into()),
     ] {
         shown.insert(name.to_owned(), value);
     }
+    // A string in every answer: clients choose their forms by it.
+    shown
+        .entry("router_flavor")
+        .or_insert_with(|| "traditional_compatible".into());
     for list in [
         "admin_listen",
         "admin_gui_listeners",

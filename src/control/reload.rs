@@ -78,7 +78,7 @@ impl Reloading {
         let (orders, started) = (self.orders.clone(), self.started.clone());
         self.running = Some(tokio::spawn(async move {
             let read = tokio::task::spawn_blocking(move || {
-                read_guarded(&invocation, &started.settings, reading, &chosen)
+                read_guarded(&invocation, &started, reading, &chosen)
             });
             // Panics are caught inside: the runtime itself has failed, and the watch over the cores goes on.
             let read = read
@@ -237,7 +237,7 @@ async fn publish(read: Read, orders: &Orders) -> Result<Done, Vec<String>> {
 /// A panic fails this reload and no other.
 fn read_guarded(
     invocation: &Invocation,
-    started: &Settings,
+    started: &Loaded,
     reading: Reading,
     chosen: &Chosen,
 ) -> Result<Read, Vec<String>> {
@@ -256,13 +256,13 @@ fn read_guarded(
 
 fn read(
     invocation: &Invocation,
-    started: &Settings,
+    started: &Loaded,
     reading: Reading,
     chosen: &Chosen,
 ) -> Result<Read, Vec<String>> {
     // The file is read even when a directive is refused: one reload tells all there is to mend.
     let mut evaluated = invocation.evaluate();
-    settings::keep_until_restart(&mut evaluated.settings, started);
+    settings::keep_until_restart(&mut evaluated.settings, &started.settings);
     let mut errors: Vec<String> = evaluated.errors.iter().map(ToString::to_string).collect();
     let material =
         (reading.material)(&evaluated.settings, chosen, errors.is_empty()).map_err(|problems| {
@@ -283,7 +283,8 @@ fn read(
                 templates,
             } = material;
             let options = Arc::new((reading.options)(&loaded.settings, templates));
-            let directives = super::admin::directives(&loaded).map_err(|error| vec![error])?;
+            let directives = super::admin::directives(&settings::in_force(started, &loaded))
+                .map_err(|error| vec![error])?;
             Ok(Read {
                 loaded,
                 prepared: Prepared {

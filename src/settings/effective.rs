@@ -55,6 +55,25 @@ pub fn keep_until_restart(settings: &mut Settings, started: &Settings) {
     }
 }
 
+/// What a process that was started with `started` and has read `new` since goes by: directives that need a restart are
+/// as they were.
+pub fn in_force(started: &Loaded, new: &Loaded) -> Loaded {
+    let given = TABLE.iter().filter_map(|directive| {
+        let of = match directive.change {
+            Change::Reload => new,
+            Change::Restart => started,
+        };
+        Some((directive.name, of.given.get(directive.name)?.clone()))
+    });
+    let mut settings = new.settings.clone();
+    keep_until_restart(&mut settings, &started.settings);
+    Loaded {
+        settings,
+        warnings: Vec::new(),
+        given: given.collect(),
+    }
+}
+
 /// Directives whose value differs from the one at the start and counts only after a restart, for the warning of a reload.
 pub fn restart_needed(old: &Loaded, new: &Loaded) -> Vec<&'static str> {
     let value = |loaded: &Loaded, name: &str, default: &'static str| {

@@ -29,7 +29,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-pub use effective::{effective_text, keep_until_restart, restart_needed, shown_values};
+pub use effective::{effective_text, in_force, keep_until_restart, restart_needed, shown_values};
 pub use listen::{KeepAlive, Listen};
 pub use pem::{PemSource, TrustSource};
 pub use table::{Change, Directive, Origin, Settings, TABLE, directive};

@@ -264,6 +264,58 @@ fn a_disk_that_hangs_fails_no_proxied_request_and_no_read() {
     assert_eq!(gateway.admin().rows("/consumers").len(), 20);
 }
 
+/// The store's disk is full, the logs are elsewhere: 500 and a line for who writes, nothing for anyone else.
+#[test]
+fn a_full_disk_fails_writes_and_nothing_else() {
+    let Some(disk) = Disk::mount() else { return };
+    let upstream = Upstream::echo();
+    let logs = Folder::new();
+    let log = logs.path().join("error.log");
+    let setup = on_all_cores()
+        .set("prefix", disk.path().display().to_string())
+        .set("proxy_error_log", log.display().to_string());
+    let gateway = proxying(setup, &upstream);
+    let mut admin = gateway.admin();
+    let reachable = |admin: &mut Admin| {
+        let status = admin.get("/status").assert(200);
+        let metric = gateway.metrics().sum("kong_datastore_reachable");
+        assert_eq!(status["database"]["reachable"], metric == 1, "{status}");
+        metric == 1
+    };
+    assert!(reachable(&mut admin));
+    let filler = disk.path().join("filler");
+    let filled = std::fs::write(&filler, vec![1; 128 << 20]);
+    assert!(filled.is_err(), "64 MB hold 128 MB");
+    let row = |number: u32| json!({"username": format!("u{number}"), "custom_id": format!("{number}{}", "x".repeat(60_000))});
+    let mut kept = 0;
+    while_proxying(&gateway, |served| {
+        let full = (0..1_000).find(|number| {
+            let answer = admin.post("/consumers", &row(*number));
+            assert!([201, 500].contains(&answer.status()), "{}", answer.text());
+            answer.status() == 500
+        });
+        kept = full.expect("a full disk");
+        let text = admin.post("/consumers", &row(kept)).assert(500);
+        assert_eq!(text, json!({"message": "An unexpected error occurred"}));
+        assert!(!reachable(&mut admin));
+        let before = served.load(Ordering::Relaxed);
+        until("200 proxied requests", || {
+            admin.get("/services/s").assert(200);
+            (served.load(Ordering::Relaxed) > before + 200).then_some(())
+        });
+        std::fs::remove_file(&filler).expect("the filler");
+        admin.have("/consumers", &row(kept));
+        assert!(reachable(&mut admin));
+    });
+    for number in 0..=kept {
+        admin.get(&format!("/consumers/u{number}")).assert(200);
+    }
+    until("the lines", || {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        (text.contains("[crit]") && text.contains("the store cannot write")).then_some(())
+    });
+}
+
 /// Kill -9 while a writer runs: what was answered is served after the next start.
 #[test]
 fn every_answered_write_is_served_after_a_kill() {

@@ -57,6 +57,17 @@ fn a_reload_reads_settings_and_certificates_and_leaves_entities_alone() {
     );
     let other = json!({"name": "prometheus"});
     admin.post("/plugins", &other).assert(400);
+    // What is shown is in force.
+    let root = admin.get("/").assert(200);
+    let directives = &root["configuration"];
+    assert_eq!(
+        directives["nginx_http_large_client_header_buffers"], "4 1k",
+        "{directives}"
+    );
+    assert_eq!(
+        directives["nginx_admin_client_max_body_size"], "10m",
+        "{directives}"
+    );
     // And what is written after it is live as before, over the settings that are new.
     admin
         .patch("/routes/r", &json!({"paths": ["/s"]}))

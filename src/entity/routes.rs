@@ -5,6 +5,7 @@ use super::schema::{EntityCheck, Field, Literal, OnDelete, Schema, Then, When, c
 use super::services::PROTOCOLS;
 use super::validate::Context;
 use super::{Entity, Kind, checks};
+use crate::router::{RouteSpec, Router};
 use serde_json::{Map, Value};
 
 pub static SCHEMA: Schema = Schema {
@@ -136,6 +137,10 @@ pub static SCHEMA: Schema = Schema {
             fields: &["paths", "headers"],
             run: regexes_compile,
         },
+        EntityCheck::Custom {
+            fields: &["protocols", "methods", "hosts", "paths", "headers", "snis"],
+            run: can_be_served,
+        },
     ],
     shorthands: &[],
     prepare: Some(strip_path_by_protocol),
@@ -222,6 +227,39 @@ fn regexes_compile(row: &Entity, _: &Context<'_>, errors: &mut Errors) {
     for pattern in patterns {
         if let Err(error) = regex::bytes::Regex::new(&pattern) {
             errors.entity(format!("Router Expression failed validation: {error}"));
+        }
+    }
+}
+
+/// What the router cannot take is refused with the row, where Kong stores some of it (`/a?b`, the server name `*a.test`): a
+/// stored row that does not compile would keep every later change from being served.
+fn can_be_served(row: &Entity, _: &Context<'_>, errors: &mut Errors) {
+    let texts = |value: &Value| -> Vec<String> {
+        let items = value.as_array().into_iter().flatten();
+        items.filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let field = |name: &str| row.get(name).map(texts).unwrap_or_default();
+    let is_http = |protocol: &String| protocol == "http" || protocol == "https";
+    // What the check before has told is not told again.
+    if !errors.is_empty() || !field("protocols").iter().any(is_http) {
+        return;
+    }
+    let headers = row.get("headers").and_then(Value::as_object);
+    let headers = headers.into_iter().flatten();
+    let spec = RouteSpec {
+        methods: field("methods"),
+        hosts: field("hosts"),
+        paths: field("paths"),
+        headers: headers
+            .map(|(name, values)| (name.clone(), texts(values)))
+            .collect(),
+        snis: field("snis"),
+        ..RouteSpec::default()
+    };
+    for error in Router::check(&spec).err().unwrap_or_default() {
+        match error.field.split('.').next() {
+            Some("@entity") | None => errors.entity(error.reason),
+            Some(field) => errors.field(field, error.reason),
         }
     }
 }

@@ -203,6 +203,10 @@ impl Core {
 
     fn switch(&self, snapshot: Arc<Snapshot>, options: &Options) {
         let number = snapshot.number;
+        // First, and by itself: it has left the mailbox, so a panic in what follows must not lose it.
+        let view = View::new(snapshot.clone(), &self.tickets, &self.up);
+        let before = self.view.replace(view);
+        *self.options.borrow_mut() = Rc::new(options.clone());
         // Connections that no live service could ask for any more are closed at once, not at their idle timeout.
         let live = |fingerprint: &Digest| snapshot.upstream_identities.contains(fingerprint);
         self.pool.bound(
@@ -210,12 +214,8 @@ impl Core {
             options.pool_requests_max,
             options.pool_idle_timeout,
         );
-        *self.options.borrow_mut() = Rc::new(options.clone());
         self.pool.keep_only(live);
         self.upstream_tls.borrow_mut().gc(live);
-        let before = self
-            .view
-            .replace(View::new(snapshot, &self.tickets, &self.up));
         drop(before);
         self.metrics.borrow_mut().snapshot(number);
     }

@@ -35,18 +35,23 @@ impl Expiries {
 
     /// Takes a whole configuration. Rows it has seen are not parsed again; all others are: a second for 100,000.
     pub fn sync(&mut self, config: &Config) {
-        let gone: Vec<_> = self.by_row.keys().copied().collect();
-        let gone = gone
+        for (kind, id) in self.differing(config) {
+            self.set(kind, id, config.get(kind, id));
+        }
+    }
+
+    /// The rows to `set` so that this is a whole configuration's.
+    pub fn differing(&self, config: &Config) -> Vec<(Kind, Uuid)> {
+        let known = self.by_row.keys().copied();
+        let gone = known.filter(|(kind, id)| config.get(*kind, *id).is_none());
+        let tables = KINDS
             .into_iter()
-            .filter(|(kind, id)| config.get(*kind, *id).is_none());
-        for (kind, id) in gone {
-            self.set(kind, id, None);
-        }
-        for (kind, ..) in KINDS {
-            for (id, row) in config.table(kind) {
-                self.set(kind, *id, Some(row));
-            }
-        }
+            .flat_map(|(kind, ..)| config.table(kind).map(move |(id, row)| (kind, *id, row)));
+        let new = tables.filter(|(kind, id, row)| {
+            let old = self.by_row.get(&(*kind, *id));
+            old.is_none_or(|old| !Arc::ptr_eq(&old.entity, row))
+        });
+        gone.chain(new.map(|(kind, id, _)| (kind, id))).collect()
     }
 
     /// Takes a row as it is now; kinds without certificates are passed over.
@@ -133,7 +138,15 @@ mod tests {
         assert_eq!(ids(&expiries, 9), [own.to_string(), two.to_string()]);
         let mut config = Config::default();
         config.put(Kind::Certificates, one, row(fixtures::LEAF));
+        let mut differing = expiries.differing(&config);
+        differing.sort();
+        assert_eq!(
+            differing,
+            [(Kind::Certificates, one), (Kind::CaCertificates, two)],
+            "one has another row, the other is gone"
+        );
         expiries.sync(&config);
+        assert_eq!(expiries.differing(&config), []);
         assert_eq!(ids(&expiries, 9), [own.to_string(), one.to_string()]);
         expiries.set(Kind::Certificates, one, None);
         assert_eq!(ids(&expiries, 9), [own.to_string()]);

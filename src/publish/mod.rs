@@ -133,11 +133,7 @@ impl Publisher {
     ) -> Result<Arc<Snapshot>, Vec<String>> {
         let compiled = self.compiler.apply(&self.tls, config, rows);
         let snapshot = self.adopt(compiled, config, &[])?;
-        let mut expiries = self.expiries.lock().unwrap_or_else(PoisonError::into_inner);
-        for (kind, id) in rows {
-            expiries.set(*kind, *id, config.get(*kind, *id));
-        }
-        drop(expiries);
+        self.index_expiries(config, rows.iter().copied());
         Ok(snapshot)
     }
 
@@ -148,12 +144,19 @@ impl Publisher {
         Some(Arc::new(snapshot))
     }
 
-    /// Takes what certificates there are into the order of their expiry: a second for 100,000, so not part of a compilation.
-    pub fn index_expiries(&self, config: &Config) {
-        self.expiries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .sync(config);
+    /// Certificates that the order of expiry does not have as they are: reading them takes a second for 100,000, so it is
+    /// not part of a compilation.
+    pub fn expiries_left(&self, config: &Config) -> Vec<(Kind, Uuid)> {
+        let expiries = self.expiries.lock().unwrap_or_else(PoisonError::into_inner);
+        expiries.differing(config)
+    }
+
+    /// Takes these rows into the order of expiry, as they are.
+    pub fn index_expiries(&self, config: &Config, rows: impl IntoIterator<Item = (Kind, Uuid)>) {
+        let mut expiries = self.expiries.lock().unwrap_or_else(PoisonError::into_inner);
+        for (kind, id) in rows {
+            expiries.set(kind, id, config.get(kind, id));
+        }
     }
 
     fn whole(

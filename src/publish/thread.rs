@@ -14,7 +14,7 @@ use crate::store::{Revision, Store, Watched};
 use crate::telemetry::access::Level;
 use crate::telemetry::log;
 use crate::telemetry::metrics::CertificateExpiry;
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +23,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+/// Rows taken into the order of expiry at a time; an order that comes meanwhile waits for them, a few milliseconds.
+const EXPIRIES_AT_A_TIME: usize = 256;
 /// Without an order for this long, the tables are put in order.
 const SETTLE_AFTER: Duration = Duration::from_millis(200);
 
@@ -110,6 +112,8 @@ struct Publishing {
     orders: Receiver<Order>,
     /// Taken from the channel, and not yet its turn.
     next: Option<Order>,
+    /// Certificates whose expiry is still to be read: when no order waits.
+    expiries_left: Vec<(Kind, Uuid)>,
     /// Changes have been compiled since the last time that everything was put into its fastest form.
     unsettled: bool,
     /// Of the newest change that was begun.
@@ -117,6 +121,8 @@ struct Publishing {
     /// Changes were refused, or lost in a panic. The next change does not name their rows, and is part of what they left:
     /// what differs is looked for in all rows.
     behind: bool,
+    /// What is in force came by `POST /config`.
+    posted: bool,
 }
 
 impl Publishing {
@@ -126,13 +132,15 @@ impl Publishing {
             parts,
             orders,
             next: None,
+            expiries_left: Vec::new(),
             unsettled: false,
             behind: false,
+            posted: false,
         }
     }
 
     fn run(mut self) {
-        self.parts.publisher.index_expiries(&self.parts.config);
+        self.expiries_left = self.parts.publisher.expiries_left(&self.parts.config);
         while let Some(order) = self.next() {
             self.guarded(|this| this.order(order));
         }
@@ -156,6 +164,13 @@ impl Publishing {
         if let Some(order) = self.next.take() {
             return Some(order);
         }
+        while !self.expiries_left.is_empty() {
+            match self.orders.try_recv() {
+                Ok(order) => return Some(order),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => self.index_expiries(),
+            }
+        }
         if self.unsettled {
             match self.orders.recv_timeout(SETTLE_AFTER) {
                 Ok(order) => return Some(order),
@@ -173,6 +188,20 @@ impl Publishing {
         self.orders.recv().ok()
     }
 
+    /// A portion of those that are left, as the rows are now.
+    fn index_expiries(&mut self) {
+        let left = self.expiries_left.len().saturating_sub(EXPIRIES_AT_A_TIME);
+        let portion = self.expiries_left.split_off(left);
+        let (publisher, config) = (&self.parts.publisher, &self.parts.config);
+        let index = AssertUnwindSafe(|| publisher.index_expiries(config, portion));
+        if catch_unwind(index).is_err() {
+            log::error(
+                Level::Crit,
+                "reading the expiry of certificates ended in a panic",
+            );
+        }
+    }
+
     fn order(&mut self, order: Order) {
         match order {
             Order::Changed(watched) => self.changed(watched),
@@ -183,7 +212,7 @@ impl Publishing {
             Order::Replace(configuration, reply) => {
                 let outcome = self.replace(&configuration);
                 let _ = reply.send(outcome);
-                self.parts.publisher.index_expiries(&self.parts.config);
+                self.expiries_left = self.parts.publisher.expiries_left(&self.parts.config);
             }
         }
     }
@@ -234,7 +263,7 @@ impl Publishing {
                 self.parts.revision = image.revision;
                 self.behind = false;
                 if rows.is_none() {
-                    self.parts.publisher.index_expiries(&image.config);
+                    self.expiries_left = self.parts.publisher.expiries_left(&image.config);
                 }
                 for warning in self.parts.publisher.take_warnings() {
                     log::error(Level::Warn, warning);
@@ -272,12 +301,20 @@ impl Publishing {
             .publisher
             .compile_with(globals, certificates, &configuration)?;
         self.parts.options = options;
-        Ok(self.finish(&snapshot, configuration.config, replaced, image.revision))
+        let mut taken = self.finish(&snapshot, configuration.config, replaced, image.revision);
+        // Whoever posted it has been told that it is live; it may have come while the file was being read.
+        if replaced && std::mem::take(&mut self.posted) {
+            let text =
+                "the declarative configuration has taken the place of what POST /config brought";
+            taken.warnings.push(text.to_owned());
+        }
+        Ok(taken)
     }
 
     fn replace(&mut self, configuration: &Configuration) -> Result<Taken, Vec<String>> {
         let revision = self.parts.store.image().revision;
         let snapshot = self.parts.publisher.compile(configuration)?;
+        self.posted = true;
         Ok(self.finish(&snapshot, configuration.config.clone(), true, revision))
     }
 

@@ -148,6 +148,14 @@ impl Router {
         Ok(Router::of(compile::compile(&specs)?))
     }
 
+    /// What `build` would say of this one route: each condition is judged by itself.
+    ///
+    /// # Errors
+    /// Every one of the route.
+    pub fn check(spec: &RouteSpec) -> Result<(), Vec<BuildError>> {
+        compile::compile(std::slice::from_ref(spec)).map(drop)
+    }
+
     /// The router in which the routes of the handles `removed` are no more and those of `added` are new or, where their
     /// handle was in use, replace what had it. Answers as one built of the remaining specs. Costs the change, and once in
     /// `limits::ROUTE_CHANGES_MAX` changes what sorting and filing all routes costs; patterns are compiled once.

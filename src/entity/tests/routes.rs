@@ -169,6 +169,17 @@ fn routes_refuse_what_kong_refuses() {
                 json!({"snis": ["*.a.*"]}),
                 "schema violation (snis.1: only one wildcard must be specified)",
             ),
+            // The router cannot take these: Kong stores them.
+            (
+                "3.1",
+                json!({"paths": ["/a?b"]}),
+                "schema violation (paths: '/a?b': byte 2 of the path: '?' or '#' is not part of a path)",
+            ),
+            (
+                "3.1",
+                json!({"protocols": ["https"], "snis": ["*a.test"]}),
+                "schema violation (snis: invalid wildcard: must be placed at leftmost or rightmost label)",
+            ),
             (
                 "1.6",
                 json!({"hosts": ["a"], "https_redirect_status_code": 303}),

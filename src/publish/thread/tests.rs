@@ -302,3 +302,26 @@ fn the_certificates_of_a_replacement_are_in_the_metric_of_their_expiry() {
     assert_eq!(told(config), [id.to_string()]);
     assert!(told(Config::default()).is_empty());
 }
+
+#[test]
+fn a_reload_that_takes_the_place_of_a_posted_configuration_says_so_once() {
+    let fixed = Arc::new(Fixed::new(Config::default()));
+    let (parts, _live, _core) = parts(fixed.clone(), Some(fixed));
+    let (_sender, orders) = bounded(64);
+    let mut publishing = Publishing::new(parts, orders);
+    let empty = || Configuration {
+        config: Config::default(),
+        warnings: Vec::new(),
+    };
+    let mut warnings = |posted: bool| {
+        let (reply, mut taken) = oneshot::channel();
+        publishing.order(match posted {
+            true => Order::Replace(Box::new(empty()), reply),
+            false => Order::Reload(Box::new(prepared(Some(empty()))), reply),
+        });
+        taken.try_recv().unwrap().unwrap().warnings.len()
+    };
+    for (posted, told) in [(false, 0), (true, 0), (true, 0), (false, 1), (false, 0)] {
+        assert_eq!(warnings(posted), told);
+    }
+}

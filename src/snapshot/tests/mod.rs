@@ -1,3 +1,4 @@
+mod accepted;
 mod authorities;
 mod changes;
 mod requests;

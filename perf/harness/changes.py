@@ -155,6 +155,14 @@ class Gateway:
         self.child.kill()
         self.child.wait()
         processes.stop(self.child)
+        # The kernel takes rings apart after the process has ended, and their listening sockets with them.
+        for _ in range(200):
+            try:
+                with socket.socket() as free:
+                    free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    return free.bind(("127.0.0.1", self.proxy))
+            except OSError:
+                time.sleep(0.01)
 
     def threads_cpu(self) -> dict[str, float]:
         """CPU µs so far, by the thread's name."""

@@ -149,6 +149,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_thread_and_those_it_starts_stay_on_its_cpus() {
+        let allowed = || {
+            let status = std::fs::read_to_string("/proc/thread-self/status").expect("proc(5)");
+            let list = status
+                .lines()
+                .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+            list.expect("proc(5) has it").trim().to_owned()
+        };
+        let thread = std::thread::spawn(move || {
+            let list = allowed();
+            let first = list.split(['-', ',']).next();
+            let first: usize = first.and_then(|cpu| cpu.parse().ok()).expect("a CPU");
+            assert!(stay_on(&[first]));
+            let started = std::thread::spawn(allowed).join().expect("it ends");
+            assert_eq!([allowed(), started], [first.to_string(), first.to_string()]);
+            assert!(!stay_on(&[]), "a thread needs one");
+        });
+        thread.join().expect("it ends");
+    }
+
+    #[test]
     fn own_process_can_be_asked_for_and_groups_cannot() {
         assert!(kill(std::process::id() as i32, 0).is_ok());
         for pid in [0, -1, i32::MIN] {

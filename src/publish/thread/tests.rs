@@ -284,6 +284,10 @@ fn the_certificates_of_a_replacement_are_in_the_metric_of_their_expiry() {
         let (reply, mut taken) = oneshot::channel();
         publishing.order(Order::Replace(Box::new(configuration), reply));
         taken.try_recv().unwrap().unwrap();
+        // As between two orders.
+        while !publishing.expiries_left.is_empty() {
+            publishing.index_expiries();
+        }
         let expiries = publishing.parts.publisher.expiries();
         let soonest = expiries.lock().unwrap().soonest(100);
         soonest

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 #[test]
-#[ignore = "for its length: cargo test --release --test store_speed -- --ignored --nocapture"]
+#[ignore = "for its length: tests/run --long; with figures: cargo test --release --test store_speed -- --ignored --nocapture"]
 fn figures_at_a_hundred_thousand_certificates() {
     const CERTIFICATES: u64 = 100_000;
     const ROUTES: u64 = 10_000;

@@ -1,4 +1,4 @@
-//! KONG.md §7.1 as tables: a file, its rows or its errors.
+//! KONG.md §7.1 as tables: a file, its rows or its errors. Long because the section is: one table per rule, read by look-up.
 use super::{Failure, Loaded, Options, Secret, check_fuzz, dump, parse};
 use crate::entity::fixtures::*;
 use crate::entity::{Entity, Kind};
@@ -738,7 +738,7 @@ fn the_corpus_keeps_what_the_fuzz_target_asserts() {
 }
 
 #[test]
-#[ignore = "takes seconds; run by hand to time it"]
+#[ignore = "for its length: tests/run --long"]
 fn a_hundred_thousand_certificates_are_read() {
     for (cert, key) in [(LEAF, LEAF_KEY), (PKCS1, PKCS1_KEY)] {
         let block = |text: &str| {

@@ -1,4 +1,4 @@
-//! Every directive: values that are taken and values that are refused.
+//! Every directive: values that are taken and values that are refused. As long as the list of directives.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

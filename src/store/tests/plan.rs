@@ -1,3 +1,5 @@
+//! The rules between rows, a table per operation: long, and read by look-up.
+
 use super::*;
 use crate::entity::Kind::*;
 use crate::store::Violation;

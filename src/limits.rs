@@ -175,6 +175,8 @@ pub const LOG_CHUNK_SIZE: usize = 32 * 1024;
 pub const LOG_CHUNK_KEPT_SIZE_MAX: usize = 128 * 1024;
 /// Chunks that wait for the log thread; the next one is dropped and counted. 16 MiB when all are full.
 pub const LOG_CHUNKS_MAX: usize = 512;
+/// While fewer chunks wait, a core's error line is handed over at once; above, with others in one buffer.
+pub const LOG_CHUNKS_AT_ONCE_MAX: usize = 64;
 /// Empty buffers kept for reuse.
 pub const LOG_BUFFERS_KEPT_MAX: usize = 64;
 /// The log thread looks for chunks this often (milliseconds): cores do not wake it, for that is a system call.
@@ -187,6 +189,10 @@ pub const LOG_CLOSE_MS: u64 = 3_000;
 /// One error-log text is cut at this many bytes: it may quote what a peer sent.
 pub const LOG_TEXT_SIZE_MAX: usize = 8 * 1024;
 const _: () = assert!(LOG_CHUNK_KEPT_SIZE_MAX >= 2 * LOG_CHUNK_SIZE);
+// Buffers of single lines are reused, and most of the queue is left to full ones.
+const _: () = assert!(
+    LOG_CHUNKS_AT_ONCE_MAX <= LOG_BUFFERS_KEPT_MAX && LOG_CHUNKS_AT_ONCE_MAX <= LOG_CHUNKS_MAX / 4
+);
 const _: () = assert!(LOG_POLL_BUSY_MS <= LOG_POLL_MS && LOG_POLL_MS < LOG_CLOSE_MS);
 const _: () = assert!(LOG_TEXT_SIZE_MAX < LOG_CHUNK_SIZE);
 

@@ -1,7 +1,7 @@
 //! The log files and the thread that owns them.
 //!
-//! A core appends lines to a buffer of its own (`CoreLog`) and hands full buffers to the thread through a
-//! bounded queue; when the queue is full the lines are dropped and counted. Neither makes a system call: the
+//! A core appends lines to a buffer of its own (`CoreLog`) and hands full buffers, and error lines at once, to the
+//! thread through a bounded queue; when the queue is full the lines are dropped and counted. Neither makes a system call: the
 //! thread looks at the queue every `LOG_POLL_MS` instead of being woken. The control side uses `LogHandle`,
 //! which does wake it. A write that fails (disk full) is counted and the process goes on.
 
@@ -9,7 +9,8 @@ mod writer;
 
 use super::access::{Level, write_error_head, write_text};
 use crate::limits::{
-    LOG_BUFFERS_KEPT_MAX, LOG_CHUNK_SIZE, LOG_CHUNKS_MAX, LOG_CLOSE_MS, LOG_TEXT_SIZE_MAX,
+    LOG_BUFFERS_KEPT_MAX, LOG_CHUNK_SIZE, LOG_CHUNKS_AT_ONCE_MAX, LOG_CHUNKS_MAX, LOG_CLOSE_MS,
+    LOG_TEXT_SIZE_MAX,
 };
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::fmt::Display;
@@ -370,6 +371,11 @@ impl CoreLog {
             write_error_head(line, now_ms, level);
             write(line);
         });
+        // At once, so that the lines of two cores stand in the order they were written in, as nginx's do; in
+        // larger pieces when many come, so that they do not fill the queue.
+        if self.shared.chunks.len() < LOG_CHUNKS_AT_ONCE_MAX {
+            self.hand_over(Sink::Error);
+        }
     }
 
     /// Hands over everything; to be called by the core's tick, so that lines of a quiet core appear.

@@ -88,6 +88,29 @@ fn lines_of_cores_and_of_the_control_side_arrive_whole_and_in_order() {
 }
 
 #[test]
+fn error_lines_of_two_cores_stand_in_the_order_they_were_written_in() {
+    let folder = Folder::new();
+    let logs = Logs::open(&folder.targets()).expect("opened");
+    let mut cores = [logs.core_log(), logs.core_log()];
+    let turns = [0, 1, 1, 0, 1, 0, 0, 1];
+    for (number, core) in turns.into_iter().enumerate() {
+        cores[core].error(0, Level::Error, |line| {
+            line.extend_from_slice(format!("#{number}").as_bytes());
+        });
+    }
+    // Ticks come in any order.
+    cores[1].flush();
+    cores[0].flush();
+    assert!(logs.close());
+    let errors = folder.read("error.log");
+    let numbers: Vec<&str> = errors
+        .lines()
+        .filter_map(|line| line.split('#').nth(1))
+        .collect();
+    assert_eq!(numbers, ["0", "1", "2", "3", "4", "5", "6", "7"]);
+}
+
+#[test]
 fn an_idle_thread_writes_what_was_flushed_without_being_closed() {
     let folder = Folder::new();
     let logs = Logs::open(&folder.targets()).expect("opened");

@@ -347,6 +347,7 @@ impl Forward<'_> {
             let interrupted = pin!(self.interrupted());
             race(sending, receiving, turned, interrupted).await
         };
+        // Taken from the client; whether the upstream has got it is `progress.request_written`.
         let content_done = content.mover.done();
         match raced {
             Raced::Received(Ok(received)) => {
@@ -374,7 +375,7 @@ impl Forward<'_> {
                     version: received.version,
                     options: received.options,
                     status: received.status,
-                    request_written: content_done,
+                    request_written: progress.request_written.get(),
                     response_framing: received.framing,
                     response_read: true,
                     stray_bytes: !upstream.stream.is_quiet(),

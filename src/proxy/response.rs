@@ -246,6 +246,8 @@ pub(super) struct Received {
 
 #[derive(Default)]
 pub(super) struct Progress {
+    /// The last byte of the request has been handed to the kernel. That it was taken from the client says less.
+    pub(super) request_written: Cell<bool>,
     pub(super) head_sent: Cell<bool>,
     /// An interim response is being written: where it would be cut is unknown.
     pub(super) interim: Cell<bool>,

@@ -92,6 +92,7 @@ impl Forward<'_> {
         progress: &Progress,
     ) -> Result<(), Unsent> {
         if mover.done() {
+            progress.request_written.set(true);
             return Ok(());
         }
         let options = &self.core.options();
@@ -106,7 +107,11 @@ impl Forward<'_> {
             Err(Broken::Sink(WriteError::TimedOut)) if !progress.head_sent.get() => {
                 Err(Unsent::UpstreamStalls)
             }
-            Ok(()) | Err(Broken::Sink(_)) => Ok(()),
+            Ok(()) => {
+                progress.request_written.set(true);
+                Ok(())
+            }
+            Err(Broken::Sink(_)) => Ok(()),
         }
     }
 }

@@ -154,6 +154,13 @@ impl router::Headers for FieldLookup<'_> {
                 && value(line.value.of(self.raw))
         })
     }
+
+    fn each(&self, line: &mut dyn FnMut(&[u8], &[u8])) -> bool {
+        for field in &self.head.fields {
+            line(field.name.of(self.raw), field.value.of(self.raw));
+        }
+        true
+    }
 }
 
 /// An https-only route asked for in clear (KONG.md §3.5).
@@ -187,4 +194,45 @@ pub(super) fn check_protocol(
     }
     refusal.fields.push(("Location", location));
     Err(refusal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http1::head::{HeadLimits, Parsed, RequestHead, parse_request};
+    use crate::router::Headers;
+
+    #[test]
+    fn the_router_sees_every_field_line_however_it_asks() {
+        let raw = b"GET / HTTP/1.1\r\nHost: a\r\nX_One: 1\r\nx-one: 2\r\nX-Two:\r\n\r\n";
+        let limits = HeadLimits {
+            head_size_max: 1024,
+            field_count_max: 16,
+            line_size_max: 1024,
+        };
+        let mut head = RequestHead::new();
+        let parsed = parse_request(raw, &limits, &mut head);
+        assert_eq!(parsed, Ok(Parsed::Complete));
+        let lookup = FieldLookup { head: &head, raw };
+        let mut lines = Vec::new();
+        let offered = lookup.each(&mut |name, value| lines.push((name.to_vec(), value.to_vec())));
+        assert!(
+            offered,
+            "or each configured name costs a walk over all lines"
+        );
+        let line = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
+        let all = [
+            line("Host", "a"),
+            line("X_One", "1"),
+            line("x-one", "2"),
+            line("X-Two", ""),
+        ];
+        assert_eq!(lines, all);
+        let mut values = Vec::new();
+        lookup.any("x-one", &mut |value| {
+            values.push(value.to_vec());
+            false
+        });
+        assert_eq!(values, [b"1", b"2"]);
+    }
 }

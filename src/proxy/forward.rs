@@ -137,15 +137,11 @@ impl Forward<'_> {
                 .await
             {
                 Attempt::Ended(end) => return end,
-                Attempt::NoResponse {
-                    status,
-                    reason,
-                    sent,
-                } => {
+                Attempt::NoResponse { status, reason } => {
                     self.log_attempt(exchange, address, &reason);
                     last = Some((status, reason));
                     // Bytes of a request that may not be repeated have left, or its content is no longer at hand.
-                    if sent && !replayable {
+                    if !replayable {
                         break;
                     }
                     // A pooled connection that its upstream had closed says nothing of the upstream: this try is free
@@ -298,11 +294,7 @@ impl Forward<'_> {
             .await
         {
             let (status, reason) = describe(error);
-            return Attempt::NoResponse {
-                status,
-                reason,
-                sent: true,
-            };
+            return Attempt::NoResponse { status, reason };
         }
         if self.expects_continue && !content.mover.done() && !content.begun {
             content.begun = true;
@@ -313,7 +305,7 @@ impl Forward<'_> {
                 .await
                 .is_err()
             {
-                return Attempt::Ended(End::Broken);
+                return Attempt::Ended(self.cut(exchange, CLIENT_LEFT));
             }
         }
         if !content.mover.done() {
@@ -396,11 +388,7 @@ impl Forward<'_> {
                     return Attempt::Ended(self.cut(exchange, &fault.reason()));
                 }
                 match fault {
-                    Fault::Client(reason) => {
-                        exchange.borrow_mut().reason = Some(reason);
-                        exchange.borrow_mut().status = 499;
-                        Attempt::Ended(End::Broken)
-                    }
+                    Fault::Client(reason) => Attempt::Ended(self.cut(exchange, &reason)),
                     Fault::Upstream {
                         status,
                         reason,
@@ -414,11 +402,7 @@ impl Forward<'_> {
                                 refusal.closing()
                             }));
                         }
-                        Attempt::NoResponse {
-                            status,
-                            reason,
-                            sent: true,
-                        }
+                        Attempt::NoResponse { status, reason }
                     }
                 }
             }
@@ -498,11 +482,10 @@ struct Content {
 
 enum Attempt {
     Ended(End),
-    /// No byte of a response came.
+    /// The request has left, at least in part, and no byte of a response came.
     NoResponse {
         status: u16,
         reason: Arc<str>,
-        sent: bool,
     },
 }
 

@@ -278,6 +278,7 @@ async fn serve_request(
             }
         }
         End::Broken => {
+            turn.log_cause();
             turn.log(Some(&admitted));
             After::Cut
         }
@@ -302,7 +303,8 @@ struct Turn<'a> {
 
 impl Turn<'_> {
     /// Sends the gateway's own answer and writes the exchange's line. Without `close` the request's content has been taken
-    /// from the stream: the next byte begins a request.
+    /// from the stream: the next byte begins a request. The error line comes before the answer: a client that has the
+    /// answer, and what it then causes on another core, are behind it in the log.
     async fn answer(self, refusal: Refusal, close: bool) -> After {
         let Turn { core, stream, .. } = self;
         reply::put_refusal(
@@ -316,6 +318,7 @@ impl Turn<'_> {
         if close {
             stream.put_close_notify();
         }
+        self.log_cause();
         let sent = stream
             .flush(Some(ring::now() + core.options().send_timeout))
             .await;
@@ -325,6 +328,12 @@ impl Turn<'_> {
             (Ok(()), true) => After::Linger,
             (Ok(()), false) => After::Next,
         }
+    }
+
+    fn log_cause(self) {
+        let exchange = self.exchange.borrow();
+        let service = self.route.and_then(|route| route.service.as_deref());
+        log::cause(self.core, &exchange, service);
     }
 
     fn log(self, admitted: Option<&Admitted>) {
@@ -359,18 +368,12 @@ async fn log_or_answer(core: &Rc<Core>, peer: SocketAddr, port: u16, failure: Fa
             if method != Some(Method::Head) {
                 answer.push_str(body);
             }
+            let reason = "plain HTTP was sent to the TLS port";
+            log::handshake_failure(core, peer, port, None, "none", reason);
             let deadline = ring::now() + core.options().send_timeout;
             let _ = socket
                 .write_all(Buffer::from_vec(answer.into_bytes()), Some(deadline))
                 .await;
-            log::handshake_failure(
-                core,
-                peer,
-                port,
-                None,
-                "none",
-                "plain HTTP was sent to the TLS port",
-            );
             linger(core, &Stream::clear(socket, Buffer::default())).await;
         }
     }

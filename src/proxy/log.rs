@@ -94,6 +94,55 @@ pub fn error(core: &Core, level: Level, text: std::fmt::Arguments<'_>) {
     });
 }
 
+/// Why an exchange failed or its client was refused, for the error log; nothing where it went well.
+pub fn cause(core: &Core, exchange: &Exchange, service: Option<&Service>) {
+    let Some(reason) = &exchange.reason else {
+        return;
+    };
+    let level = match source_of(exchange) {
+        Source::Error => Level::Error,
+        // A response that came from the upstream has a reason only when it was cut.
+        Source::Service => Level::Warn,
+        Source::Exit => {
+            if let (Some(verify), 401 | 403) = (&exchange.client_verify, exchange.status) {
+                error(
+                    core,
+                    Level::Info,
+                    format_args!(
+                        "{status} to {client}: {verify}, {reason}, request_id: {id}",
+                        status = exchange.status,
+                        client = exchange.client_ip,
+                        id = exchange.id(),
+                    ),
+                );
+            }
+            return;
+        }
+    };
+    error(
+        core,
+        level,
+        format_args!(
+            "{status} to {client}: {reason}{asked}, request_id: {id}",
+            status = exchange.status,
+            client = exchange.client_ip,
+            asked = Asked {
+                service,
+                address: exchange.upstream_address,
+            },
+            id = exchange.id(),
+        ),
+    );
+}
+
+fn source_of(exchange: &Exchange) -> Source {
+    match (exchange.proxied, exchange.status) {
+        (true, _) => Source::Service,
+        (false, 500..=599) => Source::Error,
+        (false, _) => Source::Exit,
+    }
+}
+
 /// A finished exchange: the counters, and the access log's line.
 pub fn exchange(
     core: &Core,
@@ -111,11 +160,7 @@ pub fn exchange(
         sent - exchange.traffic_before.1,
     );
     let service = route.and_then(|route| route.service.as_deref());
-    let source = match (exchange.proxied, exchange.status) {
-        (true, _) => Source::Service,
-        (false, 500..=599) => Source::Error,
-        (false, _) => Source::Exit,
-    };
+    let source = source_of(exchange);
     let consumer = admitted.and_then(|admitted| admitted.consumer.as_deref());
     core.metrics.borrow_mut().request(&RequestSample {
         service: service.map(|service| &service.label),
@@ -129,40 +174,6 @@ pub fn exchange(
         request_us: latencies.request_us,
         consumer: None,
     });
-    // A response that came from the upstream has a reason only when it was cut.
-    if let (Source::Error | Source::Service, Some(reason)) = (source, &exchange.reason) {
-        error(
-            core,
-            if source == Source::Error {
-                Level::Error
-            } else {
-                Level::Warn
-            },
-            format_args!(
-                "{status} to {client}: {reason}{asked}, request_id: {id}",
-                status = exchange.status,
-                client = exchange.client_ip,
-                asked = Asked {
-                    service,
-                    address: exchange.upstream_address,
-                },
-                id = exchange.id(),
-            ),
-        );
-    } else if let (Some(verify), 401 | 403, Some(reason)) =
-        (&exchange.client_verify, exchange.status, &exchange.reason)
-    {
-        error(
-            core,
-            Level::Info,
-            format_args!(
-                "{status} to {client}: {verify}, {reason}, request_id: {id}",
-                status = exchange.status,
-                client = exchange.client_ip,
-                id = exchange.id(),
-            ),
-        );
-    }
     if !core.options().access_log {
         return;
     }

@@ -322,6 +322,38 @@ fn names_are_asked_of_dns_resolver_again_when_their_ttl_is_over() {
 }
 
 #[test]
+fn the_error_line_of_an_answer_is_written_before_the_answer() {
+    let refused = {
+        let upstream = Upstream::echo();
+        upstream.port()
+    };
+    let declarative = json!({"services": [{
+        "name": "s", "url": format!("http://127.0.0.1:{refused}"), "retries": 0,
+        "routes": [{"name": "s", "paths": ["/"]}],
+    }]});
+    // Large answers, so that a client that reads none soon has one in the gateway that cannot leave.
+    let gateway = Setup::new(declarative)
+        .set("error_template_plain", "@large.txt")
+        .file("large.txt", &format!("%s %s{}", "x".repeat(60_000)))
+        .start();
+    let mut client = Client::plain(gateway.http());
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(900));
+    let lines = |text: String, what: &str| text.lines().filter(|line| line.contains(what)).count();
+    until("an error line whose exchange has not ended", || {
+        let ended = lines(gateway.access_log(), "502");
+        let failed = lines(gateway.error_log(), "] 502 to ");
+        assert!(failed < 900, "the client's kernel took all of it");
+        // Both logs have what there is to write once neither grows.
+        std::thread::sleep(Duration::from_millis(500));
+        let still = (
+            lines(gateway.access_log(), "502"),
+            lines(gateway.error_log(), "] 502 to "),
+        );
+        (failed == ended + 1 && still == (ended, failed)).then_some(())
+    });
+}
+
+#[test]
 fn a_client_that_takes_nothing_is_cut_at_the_send_timeout() {
     let ended = Arc::new(AtomicBool::new(false));
     let for_script = ended.clone();

@@ -243,6 +243,9 @@ pub const SCRATCH_SIZE_KEPT: usize = 64 * 1024;
 pub const HEAD_SIZE_CAP: usize = 1 << 20;
 /// Field lines of one head that no setting can exceed: the parser's slots lie on the stack (32 bytes each).
 pub const HEAD_FIELD_COUNT_CAP: usize = 256;
+/// Options of all Connection fields of a message: each may name a field, and every field is looked for among them.
+/// Clients and servers send one to three.
+pub const CONNECTION_OPTIONS_MAX: usize = 32;
 /// Bytes of a method token. The longest registered with IANA has 17 (`UPDATEREDIRECTREF`).
 pub const METHOD_SIZE_MAX: usize = 32;
 /// Hex digits of a chunk size: what 64 bits hold.

@@ -9,7 +9,7 @@ use crate::options::RealIp;
 use crate::plugin::Admitted;
 use crate::proxy::admit::{self, Asked, Memo};
 use crate::proxy::core::{ConnectionCount, Core, Exchanging, Handshaking};
-use crate::proxy::exchange::{Client, Exchange, Refusal, Scratch};
+use crate::proxy::exchange::{Client, Exchange, Refusal, Scratch, TOO_MANY_OPTIONS};
 use crate::proxy::forward::{Buffers, End, Forward};
 use crate::proxy::handshake::{self, Failure};
 use crate::proxy::matching::{bad_path, check_method, check_protocol, find_route, real_ip};
@@ -173,6 +173,12 @@ async fn serve_request(
         request_count_max: core.options().requests_per_connection_max,
     };
     let closing = framing::downstream_persistence(&before_response) != Persistence::Persist;
+
+    if options.too_many() {
+        return turn
+            .answer(Refusal::layer(400, TOO_MANY_OPTIONS), true)
+            .await;
+    }
 
     // Frame: anything ambiguous ends here, before an upstream hears of it (RFC 9112 §6.3).
     let framing = match framing::request_framing(head, raw) {

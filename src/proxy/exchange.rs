@@ -206,6 +206,9 @@ pub struct Refusal {
     pub to_head: bool,
 }
 
+/// Why a message is refused whose Connection fields hold more than `limits::CONNECTION_OPTIONS_MAX` options.
+pub const TOO_MANY_OPTIONS: &str = "Connection names more options than are looked at";
+
 impl Refusal {
     /// Raised by Kong's own logic (router, plugins).
     pub fn kong(status: u16, message: &str) -> Self {

@@ -5,7 +5,7 @@
 use crate::http1::fields::{ConnectionOptions, Name};
 use crate::http1::framing::{self, Framing};
 use crate::http1::head::{self, HeadLimits, Method, Parsed, ResponseHead, Version};
-use crate::proxy::exchange::Exchange;
+use crate::proxy::exchange::{Exchange, TOO_MANY_OPTIONS};
 use crate::proxy::forward::{Forward, describe};
 use crate::proxy::pump::{self, Bounds, Broken, Emit, Mover, SourceFault};
 use crate::proxy::rewrite::{self, ResponseParts};
@@ -30,14 +30,18 @@ impl Forward<'_> {
         let send_timeout = self.core.options().send_timeout;
         let client_10 = self.head.version == Version::Http10;
         let mut interim_count = 0;
-        let framing = loop {
+        let (framing, options) = loop {
             self.read_head(upstream, raw, response, read_timeout)
                 .await?;
             // Interim responses too: one that claims content is read in two ways (RFC 9110 §8.6).
             let framing = framing::response_framing(response, raw, self.head.method)
                 .map_err(|error| Fault::upstream(502, error.reason()))?;
+            let options = ConnectionOptions::of(&response.fields, raw);
+            if options.too_many() {
+                return Err(Fault::upstream(502, TOO_MANY_OPTIONS));
+            }
             if !(100..200).contains(&response.status) || response.status == 101 {
-                break framing;
+                break (framing, options);
             }
             interim_count += 1;
             if interim_count > crate::limits::INTERIM_RESPONSES_MAX {
@@ -91,7 +95,6 @@ impl Forward<'_> {
             client_10 && matches!(framing, Framing::Chunked | Framing::UntilClose);
         let close = self.closing || ends_with_close || self.core.draining.raised();
         progress.persist.set(!close);
-        let options = ConnectionOptions::of(&response.fields, raw);
 
         out.clear();
         let parts = ResponseParts {

@@ -2,7 +2,7 @@
 //! (KONG.md §3.4, §3.6, §3.7; RFC 9110 §7.6).
 
 use crate::http1::encode;
-use crate::http1::fields::{self, Name};
+use crate::http1::fields::{self, ConnectionOptions, Name};
 use crate::http1::framing::Framing;
 use crate::http1::head::{RequestHead, ResponseHead, Version};
 use crate::plugin::Admitted;
@@ -56,10 +56,7 @@ pub fn request(
         Framing::Length { remaining } => encode::field_number(out, b"Content-Length", remaining),
         Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
     }
-    let nominating = head
-        .fields
-        .iter()
-        .any(|line| line.known == Name::Connection);
+    let nominating = ConnectionOptions::of(&head.fields, raw).nominates();
     for line in &head.fields {
         let name = line.name.of(raw);
         let dropped = match line.known {
@@ -256,10 +253,8 @@ pub fn response(core: &Core, exchange: &Exchange, parts: &ResponseParts<'_>, out
     let ResponseParts { head, raw, .. } = *parts;
     let interim = (100..200).contains(&head.status) && !parts.upgraded;
     encode::status_line_with(out, Version::Http11, head.status, head.reason.of(raw));
-    let nominating = head
-        .fields
-        .iter()
-        .any(|line| line.known == Name::Connection);
+    let headers = core.options().headers;
+    let nominating = ConnectionOptions::of(&head.fields, raw).nominates();
     let mut server_seen = false;
     let mut date_seen = false;
     let mut via_seen = false;
@@ -273,9 +268,9 @@ pub fn response(core: &Core, exchange: &Exchange, parts: &ResponseParts<'_>, out
             | Name::Upgrade
             | Name::TransferEncoding => true,
             Name::ContentLength => !parts.bodiless,
-            Name::XKongRequestId => core.options().headers.request_id && !interim,
+            Name::XKongRequestId => headers.request_id && !interim,
             Name::Via => {
-                if core.options().headers.via && !interim && !via_seen {
+                if headers.via && !interim && !via_seen {
                     via_seen = true;
                     via(head, raw, out);
                     true
@@ -317,7 +312,6 @@ pub fn response(core: &Core, exchange: &Exchange, parts: &ResponseParts<'_>, out
     if !date_seen {
         encode::field(out, b"Date", core.date.borrow_mut().at(core.now()));
     }
-    let headers = core.options().headers;
     if headers.server && !server_seen {
         encode::field(out, b"Server", crate::proxy::reply::SERVER.as_bytes());
     }

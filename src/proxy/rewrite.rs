@@ -268,7 +268,11 @@ pub fn response(core: &Core, exchange: &Exchange, parts: &ResponseParts<'_>, out
             | Name::Upgrade
             | Name::TransferEncoding => true,
             Name::ContentLength => !parts.bodiless,
+            // An upstream that is a Kong too says them of itself; ours take their place, as Kong's do.
             Name::XKongRequestId => headers.request_id && !interim,
+            Name::XKongUpstreamLatency => headers.upstream_latency && !interim,
+            Name::XKongProxyLatency => headers.proxy_latency && !interim,
+            Name::XKongUpstreamStatus => headers.upstream_status && !interim,
             Name::Via => {
                 if headers.via && !interim && !via_seen {
                     via_seen = true;

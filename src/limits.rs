@@ -341,8 +341,9 @@ pub const ADMIN_DRAIN_SIZE_MAX: usize = 2 * ADMIN_BODY_SIZE_MAX;
 pub const ADMIN_INLINE_SIZE_MAX: usize = 16 * 1024;
 /// Operations that compute at once; they share the control thread's CPU.
 pub const ADMIN_COMPUTING_MAX: usize = 4;
-/// How often a write that conflicts is planned again. Ten clients on one row, each behind all others, need ten.
-pub const ADMIN_PLAN_ATTEMPTS: usize = 16;
+/// How often one write is planned. After its first conflict it has the turn of those that conflicted, so only writes that
+/// are planned for the first time get in its way: with as many of them as can be, it loses again half of the time at most.
+pub const ADMIN_PLAN_ATTEMPTS: usize = 64;
 const _: () = assert!(ADMIN_INLINE_SIZE_MAX < ADMIN_BODY_SIZE_MAX);
 // ── store ──
 

@@ -377,6 +377,9 @@ pub const PAGE_SIZE_MAX: usize = 1000;
 pub const TAGS_IN_FILTER_MAX: usize = 5;
 /// Fields of a form, parts of a multipart body, members of a JSON object (Kong's figure).
 pub const ADMIN_ARGUMENTS_MAX: usize = 1000;
+/// Errors that are told of one list, map or record; further elements are not looked at. Four bytes of a request (`",",`)
+/// are an error of two hundred in its answer.
+pub const ERRORS_IN_ONE_PLACE_MAX: usize = 100;
 /// CA certificates that are looked through for the issuer of a certificate that is written: each is parsed, about 20 µs.
 /// With more of them nothing is said of a chain that may be incomplete.
 pub const ADVICE_AUTHORITIES_MAX: usize = 64;

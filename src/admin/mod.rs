@@ -49,6 +49,8 @@ pub struct Admin {
     large: Arc<Semaphore>,
     /// Operations that compute at once, each on a thread of its own.
     computing: Semaphore,
+    /// Held by one of the writes that have conflicted, until it is through. Who waits for it comes in order.
+    turn: Mutex<()>,
     /// Held while a posted configuration is taken.
     loading: Mutex<config_endpoint::Last>,
 }
@@ -60,6 +62,7 @@ impl Admin {
             connections: Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX)),
             large: Arc::new(Semaphore::new(ADMIN_LARGE_BODIES_MAX)),
             computing: Semaphore::new(ADMIN_COMPUTING_MAX),
+            turn: Mutex::default(),
             loading: Mutex::default(),
         })
     }

@@ -336,6 +336,14 @@ pub fn header_name(value: &Value) -> Result<(), String> {
     }
 }
 
+/// It becomes the name of a cookie in `Set-Cookie`.
+pub fn cookie_name(value: &Value) -> Result<(), String> {
+    let name = text(value);
+    header_name(value).map_err(|_| {
+        format!("bad cookie name '{name}', allowed characters are A-Z, a-z, 0-9, '_', and '-'")
+    })
+}
+
 /// The keys of `routes.headers`.
 pub fn route_header_name(value: &Value) -> Result<(), String> {
     if text(value).eq_ignore_ascii_case("host") {

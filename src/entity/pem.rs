@@ -1,6 +1,7 @@
 //! PEM, X.509 and private keys, as far as checking entities needs them. Reasons are plain text without
 //! any part of a key.
 use crate::tls::identity::{Written, WrittenKey};
+use crate::tls::keys::pem_reason;
 use aws_lc_rs::rsa::KeyPair as RsaKeyPair;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P521_SHA512_ASN1_SIGNING,
@@ -56,7 +57,7 @@ pub fn is_reference(text: &str) -> bool {
 pub fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let chain = CertificateDer::pem_slice_iter(pem.as_bytes())
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| format!("invalid certificate: {error}"))?;
+        .map_err(|error| format!("invalid certificate: {}", pem_reason(&error)))?;
     if chain.is_empty() {
         return Err("invalid certificate: no CERTIFICATE section in the PEM text".into());
     }
@@ -101,7 +102,7 @@ pub fn public_of_key(pem: &str) -> Result<PublicKey, String> {
         rustls_pki_types::pem::Error::NoItemsFound => {
             invalid("no PRIVATE KEY section in the PEM text")
         }
-        error => invalid(&error.to_string()),
+        error => invalid(pem_reason(&error)),
     })?;
     let found = match &key {
         PrivateKeyDer::Pkcs1(der) => RsaKeyPair::from_der(der.secret_pkcs1_der()).ok().map(rsa),

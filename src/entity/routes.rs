@@ -5,6 +5,7 @@ use super::schema::{EntityCheck, Field, Literal, OnDelete, Schema, Then, When, c
 use super::services::PROTOCOLS;
 use super::validate::Context;
 use super::{Entity, Kind, checks};
+use crate::limits::ERRORS_IN_ONE_PLACE_MAX;
 use crate::router::{RouteSpec, Router};
 use serde_json::{Map, Value};
 
@@ -224,10 +225,9 @@ fn regexes_compile(row: &Entity, _: &Context<'_>, errors: &mut Errors) {
         .iter()
         .filter_map(|path| path.strip_prefix('~').map(str::to_owned))
         .chain(values.filter_map(|value| value.strip_prefix("~*").map(str::to_owned)));
-    for pattern in patterns {
-        if let Err(error) = regex::bytes::Regex::new(&pattern) {
-            errors.entity(format!("Router Expression failed validation: {error}"));
-        }
+    let refused = patterns.filter_map(|pattern| regex::bytes::Regex::new(&pattern).err());
+    for error in refused.take(ERRORS_IN_ONE_PLACE_MAX) {
+        errors.entity(format!("Router Expression failed validation: {error}"));
     }
 }
 

@@ -29,6 +29,9 @@ where
     F: Fn(&mut Operation<'_>) -> Outcome + Send + Sync + 'static,
 {
     let operation = Arc::new(operation);
+    // Of many that write one row at once, each commit turns away all others: without an order the last would be planned as
+    // often as there are clients.
+    let mut turn = None;
     for _ in 0..ADMIN_PLAN_ATTEMPTS {
         let image = admin.node.store.image();
         let planned_on = image.revision;
@@ -36,17 +39,23 @@ where
         let (outcome, batch) = admin.compute(move || plan(&node, image, &*run)).await?;
         let reply = outcome?;
         let Some((batch, advice)) = batch else {
+            drop(turn);
             // What was to be deleted is not there: who deleted it may still be waiting for the cores.
             return until_live(admin, planned_on, reply).await;
         };
         match admin.node.store.commit(batch).await {
             Ok(revision) => {
+                drop(turn);
                 for line in advice {
                     admin.log(Level::Warn, &line);
                 }
                 return until_live(admin, revision, reply).await;
             }
-            Err(CommitError::Conflict) => {}
+            Err(CommitError::Conflict) => {
+                if turn.is_none() {
+                    turn = Some(admin.turn.lock().await);
+                }
+            }
             Err(error @ CommitError::Storage(_)) => {
                 return Err(admin.unexpected(Level::Error, &error));
             }

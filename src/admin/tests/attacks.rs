@@ -269,6 +269,40 @@ async fn a_thousand_and_one_arguments() {
     }
 }
 
+/// Each error is fifty times what is wrong: ten megabytes of commas would be answered with half a gigabyte.
+#[tokio::test]
+async fn a_hundred_thousand_errors_in_one_request() {
+    let mut client = Client::connect(start(memory()).await).await;
+    let commas = vec![","; 100_000];
+    let unknown: Map<String, Value> = (0..100_000).map(|n| (format!("k{n}"), 1.into())).collect();
+    let names: Map<String, Value> = (0..100_000).map(|n| (format!("k{n}"), 1.into())).collect();
+    let regexes = vec!["~/("; 1_000];
+    let ids: Vec<String> = (0..1_000).map(|n| id(1000 + n)).collect();
+    for (target, body) in [
+        ("/services", json!({"host": "h.test", "tags": commas})),
+        (
+            "/upstreams",
+            json!({"name": "u.test", "healthchecks": unknown}),
+        ),
+        ("/routes", json!({"headers": names})),
+        ("/routes", json!({"paths": regexes})),
+        (
+            "/services",
+            json!({"host": "h.test", "protocol": "https", "ca_certificates": ids}),
+        ),
+    ] {
+        let answer = client.json("POST", target, &body).await;
+        assert_eq!(answer.status, 400, "{target}");
+        let message = answer.json()["message"].to_string();
+        assert!(message.starts_with("\"100 schema violations ("), "{target}");
+        assert!(
+            answer.text.len() < 40_000,
+            "{target}: {}",
+            answer.text.len()
+        );
+    }
+}
+
 /// Names are looked for in a table, not in a list: ten thousand twice over would be fifty million comparisons.
 #[tokio::test]
 async fn ten_thousand_names_of_one_certificate() {

@@ -116,8 +116,6 @@ pub const CLIENT_CA_NAMES_SIZE_MAX: usize = 16 * 1024;
 pub const SESSION_PLAINTEXT_BUFFERED_MAX: usize = 16 * 1024;
 /// Ticket keys of other cores, processes and nodes one core keeps derived (64 cores × 2 epochs × 2 processes).
 pub const TICKET_KEYS_CACHED_MAX: usize = 256;
-/// Seconds a ticket may be announced to live (RFC 8446 §4.6.1).
-pub const TICKET_LIFETIME_SECS_MAX: u64 = 7 * 24 * 60 * 60;
 
 const _: () = assert!(CLIENT_CHAIN_SIZE_MAX < 0xffff && CLIENT_CA_NAMES_SIZE_MAX < 0xffff);
 const _: () = assert!(CLIENT_INTERMEDIATES_MAX < CLIENT_CHAIN_COUNT_MAX);

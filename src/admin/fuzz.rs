@@ -336,3 +336,24 @@ fn rows() -> [(Kind, Value); 11] {
         ),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entity::fixtures::corpus;
+
+    #[test]
+    fn the_corpus_keeps_what_the_fuzz_target_asserts() {
+        let files = corpus("admin");
+        assert!(files.len() >= 30, "{}", files.len());
+        for (name, bytes) in files {
+            let fate = match check_fuzz(&bytes) {
+                Fate::Nowhere => "nowhere",
+                Fate::Unread => "unread",
+                Fate::Refused => "refused",
+                Fate::Written => "written",
+            };
+            assert_eq!(Some(fate), name.split('_').next(), "{name}");
+        }
+    }
+}

@@ -12,6 +12,7 @@ mod dispatch;
 pub mod errors;
 mod flatten;
 pub mod form;
+#[cfg(any(test, fuzzing))]
 mod fuzz;
 mod host;
 mod info;
@@ -25,8 +26,8 @@ pub mod service;
 #[cfg(test)]
 mod tests;
 
-#[doc(hidden)]
-pub use fuzz::{Fate, check_fuzz};
+#[cfg(fuzzing)]
+pub use fuzz::check_fuzz;
 pub use node::{Declarative, Directives, InForce, Later, LogLevel, Node, Timeouts};
 
 use crate::limits::{ADMIN_COMPUTING_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_LARGE_BODIES_MAX};

@@ -86,7 +86,7 @@ fn no_secrets(secret: Secret<'_>) -> Result<String, String> {
 }
 
 /// Every row deserializes into its struct of `rows`.
-pub(crate) fn rows_fit(config: &Config) {
+pub fn rows_fit(config: &Config) {
     fn fit<T: DeserializeOwned>(config: &Config, kind: Kind) {
         for row in config.rows::<T>(kind) {
             if let Err(error) = row {

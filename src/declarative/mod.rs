@@ -6,6 +6,7 @@ pub mod advise;
 mod document;
 mod dump;
 mod export;
+#[cfg(any(test, fuzzing))]
 mod fuzz;
 mod load;
 mod parallel;
@@ -21,9 +22,8 @@ mod tests;
 
 pub use dump::dump;
 pub use export::export;
-#[doc(hidden)]
-pub use fuzz::check_fuzz;
-pub(crate) use fuzz::rows_fit;
+#[cfg(any(test, fuzzing))]
+pub use fuzz::{check_fuzz, rows_fit};
 pub(crate) use parallel::parallel;
 pub use place::Failure;
 pub use secrets::Secret;

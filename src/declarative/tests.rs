@@ -722,17 +722,11 @@ fn large_files_are_read_in_order_and_whole() {
 
 #[test]
 fn the_corpus_keeps_what_the_fuzz_target_asserts() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fuzz/corpus/declarative");
-    let mut files: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    files.sort();
+    let files = corpus("declarative");
     assert!(files.len() >= 30, "{}", files.len());
-    for path in files {
+    for (name, bytes) in files {
         // The name says which it is.
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let valid = check_fuzz(&std::fs::read(&path).unwrap());
+        let valid = check_fuzz(&bytes);
         assert_eq!(valid, name.starts_with("valid"), "{name}");
     }
 }

@@ -1,4 +1,7 @@
-//! PEM texts for tests: made once with openssl, valid until 2126, worth nothing.
+//! For tests. The PEM texts were made once with openssl, valid until 2126, worth nothing.
+
+use std::path::Path;
+
 pub const ROOT: &str = include_str!("fixtures/root.crt");
 /// Self-issued with the key of `ROOT`.
 pub const ROOT2: &str = include_str!("fixtures/root2.crt");
@@ -24,3 +27,18 @@ pub const ENCRYPTED_KEY: &str = include_str!("fixtures/encrypted.key");
 pub const NOW_MS: i64 = 1_798_761_600_000;
 /// 2200-01-01: when every certificate here has expired.
 pub const LATER_MS: i64 = 7_258_118_400_000;
+
+/// Names and contents of a fuzz target's corpus, in the order of the names.
+pub fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
+    let mut files: Vec<_> = std::fs::read_dir(folder.join(target))
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry"))
+        .map(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            (name, std::fs::read(entry.path()).expect("a file"))
+        })
+        .collect();
+    files.sort();
+    files
+}

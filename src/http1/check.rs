@@ -1,5 +1,5 @@
 //! What must hold for any bytes, as plain functions: the fuzz target, the replay of its corpus
-//! and the smuggling table all call these. Not part of the gateway; they panic on a violation.
+//! and the smuggling table all call these. They panic on a violation.
 
 use super::chunked::{self, Decoder, Event};
 use super::encode;

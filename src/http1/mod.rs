@@ -13,7 +13,7 @@ pub mod head;
 mod scan;
 mod target;
 
-#[doc(hidden)]
+#[cfg(any(test, fuzzing))]
 pub mod check;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@
 
 use super::Digest;
 use super::keys::sha256;
-use crate::limits::{TICKET_KEYS_CACHED_MAX, TICKET_LIFETIME_SECS_MAX, TICKET_SIZE_MAX};
+use crate::limits::{TICKET_KEYS_CACHED_MAX, TICKET_LIFETIME_MAX_S, TICKET_SIZE_MAX};
 use ahash::RandomState;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
@@ -218,7 +218,7 @@ pub(crate) struct PolicyTickets {
 impl PolicyTickets {
     /// `timeout_secs`: `ssl_session_timeout`. It is what clients are told; what ends a ticket is the end of its epoch.
     pub(crate) fn new(ticketer: Arc<Ticketer>, policy: Digest, timeout_secs: u64) -> Self {
-        let lifetime = timeout_secs.min(TICKET_LIFETIME_SECS_MAX);
+        let lifetime = timeout_secs.min(TICKET_LIFETIME_MAX_S);
         Self {
             ticketer,
             policy,

@@ -1,10 +1,9 @@
-//! Replays the corpora of the fuzz targets that need the whole gateway, as `cargo test` without a
-//! fuzzer. The corpora of `head` and `declarative` are replayed by the modules' own tests.
+//! Replays the corpora of `certificate` and `proxy_protocol`, as `cargo test` without a fuzzer. Those of the other
+//! targets are replayed by the tests of the modules that assert: `http1`, `declarative`, `admin`.
 
 #[path = "gateway/checks.rs"]
 mod checks;
 
-use sallyport::admin::{Fate, check_fuzz};
 use sallyport::proxy::proxy_protocol::Header;
 use std::path::Path;
 
@@ -47,20 +46,5 @@ fn proxy_headers_keep_what_the_target_asserts() {
             Err(_) => "refused",
         };
         assert_eq!(Some(verdict), name.split('_').next(), "{name}");
-    }
-}
-
-#[test]
-fn admin_requests_keep_what_the_target_asserts() {
-    let files = corpus("admin");
-    assert!(files.len() >= 30, "{}", files.len());
-    for (name, bytes) in files {
-        let fate = match check_fuzz(&bytes) {
-            Fate::Nowhere => "nowhere",
-            Fate::Unread => "unread",
-            Fate::Refused => "refused",
-            Fate::Written => "written",
-        };
-        assert_eq!(Some(fate), name.split('_').next(), "{name}");
     }
 }

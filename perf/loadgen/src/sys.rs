@@ -155,3 +155,99 @@ pub fn busy_of_core(core: usize) -> io::Result<u64> {
     let ticks: u64 = [0, 1, 2, 5, 6].iter().filter_map(|&i| fields.get(i)).sum();
     Ok(ticks * 10_000)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+
+    /// More than one call takes.
+    const COUNT: usize = EVENTS_MAX + 10;
+
+    /// Not the index: what comes back is what was given.
+    fn slot(index: usize) -> usize {
+        usize::MAX - index
+    }
+
+    /// Connections that `epoll` watches, and their peers, all of it established.
+    fn connections(epoll: &Epoll, count: usize) -> (Vec<TcpStream>, Vec<TcpStream>) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        (0..count)
+            .map(|index| {
+                let socket = connect(address).unwrap();
+                let (peer, _) = listener.accept().unwrap();
+                epoll.add(&socket, slot(index)).unwrap();
+                (socket, peer)
+            })
+            .unzip()
+    }
+
+    /// Waits until each connection has had an event.
+    fn one_each(epoll: &mut Epoll, hangup: bool) {
+        let mut missing: BTreeSet<usize> = (0..COUNT).map(slot).collect();
+        let mut events = Vec::new();
+        while !missing.is_empty() {
+            events.clear();
+            epoll.wait(Duration::from_secs(10), &mut events).unwrap();
+            assert!((1..=EVENTS_MAX).contains(&events.len()), "{missing:?}");
+            for event in &events {
+                missing.remove(&event.slot);
+                assert_eq!(event.hangup, hangup);
+            }
+        }
+    }
+
+    fn nothing_happens(epoll: &mut Epoll) {
+        let mut events = Vec::new();
+        epoll.wait(Duration::ZERO, &mut events).unwrap();
+        assert!(events.is_empty(), "{} events", events.len());
+    }
+
+    #[test]
+    fn more_events_than_one_call_takes_reach_their_slots() {
+        let mut epoll = Epoll::new().unwrap();
+        nothing_happens(&mut epoll);
+        let (mut sockets, mut peers) = connections(&epoll, COUNT);
+
+        one_each(&mut epoll, false);
+        // An edge is told once.
+        nothing_happens(&mut epoll);
+
+        for peer in &mut peers {
+            peer.write_all(b"x").unwrap();
+        }
+        one_each(&mut epoll, false);
+        for socket in &mut sockets {
+            assert_eq!(socket.read(&mut [0; 2]).unwrap(), 1);
+        }
+
+        drop(peers);
+        one_each(&mut epoll, true);
+        for socket in &mut sockets {
+            assert_eq!(socket.read(&mut [0; 2]).unwrap(), 0);
+        }
+    }
+
+    #[test]
+    fn a_closed_socket_is_watched_no_more() {
+        let mut epoll = Epoll::new().unwrap();
+        let (sockets, peers) = connections(&epoll, 3);
+        drop(sockets);
+        drop(peers);
+        nothing_happens(&mut epoll);
+    }
+
+    #[test]
+    fn a_socket_is_added_once() {
+        let epoll = Epoll::new().unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let socket = connect(listener.local_addr().unwrap()).unwrap();
+        epoll.add(&socket, 1).unwrap();
+        let error = epoll.add(&socket, 2).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+    }
+}

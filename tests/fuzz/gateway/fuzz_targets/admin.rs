@@ -1,5 +1,5 @@
 //! A write to the Admin API: path, content type and content. What is asserted stands in `src/admin/fuzz.rs`;
-//! `tests/fuzz/main.rs` replays the corpus without a fuzzer.
+//! its own test replays the corpus without a fuzzer.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {

@@ -7,6 +7,7 @@ use super::validate::Context;
 use super::{Entity, Kind, checks};
 use crate::limits::ERRORS_IN_ONE_PLACE_MAX;
 use crate::router::{RouteSpec, Router};
+use regex_syntax::ast::{ErrorKind, parse::Parser};
 use serde_json::{Map, Value};
 
 pub static SCHEMA: Schema = Schema {
@@ -152,7 +153,7 @@ const PROTOCOL: Field = Field::string("").one_of(PROTOCOLS);
 const SNI: Field = Field::string("").check(checks::wildcard_host);
 const METHOD: Field = Field::string("").check(checks::method);
 const HOST: Field = Field::string("").check(checks::route_host);
-const PATH: Field = Field::string("").check(checks::route_path);
+const PATH: Field = Field::string("").check(path);
 const HEADER_NAME: Field = Field::string("").check(checks::route_header_name);
 const HEADER_VALUES: Field = Field::array("", &common::STRING).len_min(1);
 const ADDRESS: Field = Field::record(
@@ -207,6 +208,21 @@ fn names_ip_or_port(address: &Value) -> Result<(), String> {
         return Err("at least one of these fields must be non-empty: 'ip', 'port'".into());
     }
     Ok(())
+}
+
+/// What no dialect takes is the element's error. The entity's (`regexes_compile`) is what Kong's first look takes and its
+/// router does not: look-around, back-references, sizes.
+fn path(value: &Value) -> Result<(), String> {
+    checks::route_path(value)?;
+    let pattern = value.as_str().and_then(|path| path.strip_prefix('~'));
+    let parsed = pattern.map(|pattern| Parser::new().parse(pattern));
+    match (pattern, parsed) {
+        (Some(pattern), Some(Err(error))) => match error.kind() {
+            ErrorKind::UnsupportedBackreference | ErrorKind::UnsupportedLookAround => Ok(()),
+            kind => Err(format!("invalid regex: '{pattern}' ({kind})")),
+        },
+        _ => Ok(()),
+    }
 }
 
 /// Regexes of paths (`~/…`) and header values (`~*…`) are in the dialect of the regex crate, as in Kong's router.

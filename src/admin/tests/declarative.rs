@@ -124,6 +124,10 @@ async fn what_is_shown_can_be_loaded_again() {
         .as_str()
         .expect("a text")
         .to_owned();
+    // go-kong reads the text as YAML and looks for both.
+    let read: Value = serde_json::from_str(&shown).expect("JSON is YAML");
+    assert_eq!(read["_format_version"], "3.0");
+    assert_eq!(read["_transform"], false);
     let fields = [("Content-Type", "application/yaml")];
     let answer = client
         .send("POST", "/config", &fields, Some(shown.as_bytes()))

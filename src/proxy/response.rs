@@ -11,6 +11,7 @@ use crate::proxy::pump::{self, Bounds, Broken, Emit, Mover, SourceFault};
 use crate::proxy::rewrite::{self, ResponseParts};
 use crate::proxy::stream::{Fill, Stream};
 use crate::ring;
+use monoio::time::Instant;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +32,7 @@ impl Forward<'_> {
         let client_10 = self.head.version == Version::Http10;
         let mut interim_count = 0;
         let (framing, options) = loop {
-            self.read_head(upstream, raw, response, read_timeout)
+            self.read_head(upstream, raw, response, read_timeout, progress)
                 .await?;
             // Interim responses too: one that claims content is read in two ways (RFC 9110 §8.6).
             let framing = framing::response_framing(response, raw, self.head.method)
@@ -172,6 +173,7 @@ impl Forward<'_> {
         raw: &mut Vec<u8>,
         response: &mut ResponseHead,
         read_timeout: Duration,
+        progress: &Progress,
     ) -> Result<(), Fault> {
         let limits = HeadLimits {
             head_size_max: crate::limits::RESPONSE_HEAD_SIZE_MAX,
@@ -200,10 +202,7 @@ impl Forward<'_> {
                 upstream.consume(response.size);
                 return Ok(());
             }
-            match upstream
-                .fill(self.core, Some(ring::now() + read_timeout))
-                .await
-            {
+            match self.fill_head(upstream, read_timeout, progress).await {
                 Fill::Data => {}
                 Fill::Eof { .. } if heard => {
                     return Err(Fault::upstream(
@@ -226,6 +225,29 @@ impl Forward<'_> {
                 Fill::Failed(reason) => return Err(Fault::silent(502, &reason)),
             }
         }
+    }
+
+    /// Waits for more of a head. An upstream that takes content is not silent: its time begins when there is nothing more to
+    /// send (nginx: proxy_read_timeout), and who gives or takes content too slowly is found by the timeouts of that.
+    async fn fill_head(
+        &self,
+        upstream: &Stream,
+        read_timeout: Duration,
+        progress: &Progress,
+    ) -> Fill {
+        let mut since = ring::now();
+        while progress.sending_ended.get().is_none() {
+            let deadline = Some(ring::now() + read_timeout);
+            // Boxed: it is rare, and its state would make every exchange larger.
+            match Box::pin(upstream.fill_or(self.core, deadline, std::future::pending())).await {
+                Fill::TimedOut => {}
+                other => return other,
+            }
+        }
+        if let Some(ended) = progress.sending_ended.get() {
+            since = since.max(ended);
+        }
+        upstream.fill(self.core, Some(since + read_timeout)).await
     }
 
     fn debug(&self) -> bool {
@@ -251,6 +273,8 @@ pub(super) struct Received {
 pub(super) struct Progress {
     /// The last byte of the request has been handed to the kernel. That it was taken from the client says less.
     pub(super) request_written: Cell<bool>,
+    /// Since when there is nothing more of the request to send, or nobody who takes it.
+    pub(super) sending_ended: Cell<Option<Instant>>,
     pub(super) head_sent: Cell<bool>,
     /// An interim response is being written: where it would be cut is unknown.
     pub(super) interim: Cell<bool>,

@@ -2,7 +2,7 @@
 //! and names whose addresses change.
 
 use crate::support::entities::service_with;
-use crate::support::upstream::Next;
+use crate::support::upstream::{Next, read_content};
 use crate::support::wire::Ended;
 use crate::support::{Client, Setup, Upstream, Value, json, until};
 use std::io::{ErrorKind, Write};
@@ -146,6 +146,37 @@ fn an_upstream_that_takes_no_content_is_504_at_its_write_timeout() {
         1,
         "content that has begun is not sent again"
     );
+}
+
+/// nginx: proxy_read_timeout begins when the request has been sent.
+#[test]
+fn an_upstream_is_not_silent_while_content_is_on_its_way_and_is_after_it() {
+    let upstream = Upstream::streaming(move |request, conversation| {
+        let mut request = request.clone();
+        read_content(conversation.reader, &mut request).expect("all of it");
+        if request.target == "/silent" {
+            let _ = conversation.reader.fill();
+            return Next::Cut;
+        }
+        conversation.echo(&request)
+    });
+    let gateway = Setup::new(routed(
+        &upstream,
+        json!({"read_timeout": 600, "retries": 0}),
+    ))
+    .start();
+    for (target, status) in [("/answers", 200), ("/silent", 504)] {
+        let mut client = Client::plain(gateway.http());
+        client.send(format!(
+            "POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"
+        ));
+        for _ in 0..10 {
+            std::thread::sleep(Duration::from_millis(150));
+            client.send("x");
+        }
+        assert_eq!(client.response().status, status, "{target}");
+        assert_eq!(upstream.last().target, target);
+    }
 }
 
 /// A port whose queue is full: the kernel drops what connects to it.

@@ -21,6 +21,7 @@ mod http_flow;
 mod http_leaving;
 mod http_limits;
 mod http_messages;
+mod http_mixing;
 mod http_upstream;
 mod life;
 mod life_drain;

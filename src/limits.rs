@@ -316,7 +316,7 @@ pub const CLIENT_WATCH_BEATS: u64 = 3;
 /// Beats between two looks, which begin at `CLIENT_WATCH_BEATS` and double.
 pub const CLIENT_WATCH_BEATS_MAX: u64 = 12;
 // ── Admin API: the listener ──
-/// Connections of all admin listeners at once; one more is closed.
+/// Connections of all loopback listeners of the Admin API at once, and of all others; one more is closed.
 pub const ADMIN_CONNECTIONS_MAX: usize = 1_000;
 /// A TLS client's first message must be complete within this (ms).
 pub const ADMIN_HELLO_MS: u64 = 5_000;
@@ -334,7 +334,7 @@ pub const ADMIN_BODY_SIZE_MAX: usize = 10 * 1024 * 1024;
 /// Content up to this size is received without more (bytes): a certificate with its chain and key is below it.
 pub const ADMIN_SMALL_BODY_SIZE_MAX: u64 = 64 * 1024;
 /// Requests with larger content, or of a size not said, at once; more wait. With it all content that is held is bounded:
-/// 1,000 small and 32 large ones are 400 MB.
+/// 2,000 small and 32 large ones are 450 MB.
 pub const ADMIN_LARGE_BODIES_MAX: usize = 32;
 /// Bytes of a refused request that are still read, so that its answer arrives.
 pub const ADMIN_DRAIN_SIZE_MAX: usize = 2 * ADMIN_BODY_SIZE_MAX;

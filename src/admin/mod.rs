@@ -45,7 +45,10 @@ pub const KONG_VERSION: &str = "3.9.1";
 /// The Admin API of one node; its listeners share it.
 pub struct Admin {
     node: Node,
+    /// Of loopback listeners.
     connections: Arc<Semaphore>,
+    /// Of the others: whoever reaches those does not shut out who is on this machine.
+    connections_beyond: Arc<Semaphore>,
     /// Requests with large content at once.
     large: Arc<Semaphore>,
     /// Operations that compute at once, each on a thread of its own.
@@ -61,6 +64,7 @@ impl Admin {
         Arc::new(Admin {
             node,
             connections: Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX)),
+            connections_beyond: Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX)),
             large: Arc::new(Semaphore::new(ADMIN_LARGE_BODIES_MAX)),
             computing: Semaphore::new(ADMIN_COMPUTING_MAX),
             turn: Mutex::default(),

@@ -48,7 +48,7 @@ pub struct Facts {
     pub weak_signature: Option<&'static str>,
 }
 
-/// Whether the text stands for a value kept elsewhere; then it cannot be checked.
+/// Whether the text stands for a value kept elsewhere.
 pub fn is_reference(text: &str) -> bool {
     text.starts_with("{vault://") && text.ends_with('}')
 }

@@ -64,6 +64,7 @@ pub(super) fn apply(
         }
     }
     one_listener_per_address(settings, given, report);
+    no_proxy_protocol(settings, given, report);
     protected_admin(settings, given, report);
     accepted_with_a_warning(settings, given, report);
 }
@@ -90,6 +91,26 @@ fn one_listener_per_address(
                     );
                 }
             }
+        }
+    }
+}
+
+/// Only the engine reads a PROXY header; elsewhere it would be taken for a request that is none.
+fn no_proxy_protocol(
+    settings: &Settings,
+    given: &BTreeMap<&'static str, Given>,
+    report: &mut Report,
+) {
+    for (name, listeners) in [
+        ("admin_listen", &settings.admin_listen),
+        ("status_listen", &settings.status_listen),
+    ] {
+        for listen in listeners.iter().filter(|listen| listen.proxy_protocol) {
+            report.error(
+                name,
+                &source(given, name),
+                format!("{}: `proxy_protocol` is for proxy_listen only", listen.addr),
+            );
         }
     }
 }

@@ -446,6 +446,31 @@ async fn more_connections_than_the_listener_takes() {
     assert_eq!(told.count(), 1, "{text}");
 }
 
+/// It takes no certificate to hold a connection, only to be answered.
+#[tokio::test]
+async fn all_connections_of_a_public_listener_held() {
+    let admin = Admin::new(memory());
+    let mut listeners = Vec::new();
+    for address in ["0.0.0.0:0", "127.0.0.1:0"] {
+        let tcp = TcpListener::bind(address).await.expect("bound");
+        let port = tcp.local_addr().expect("an address").port();
+        listeners.push(SocketAddr::from(([127, 0, 0, 1], port)));
+        let listener = Listener {
+            tcp,
+            tls: None,
+            clients: None,
+        };
+        tokio::spawn(service::serve(Arc::clone(&admin), listener));
+    }
+    admin
+        .connections_beyond
+        .forget_permits(ADMIN_CONNECTIONS_MAX);
+    let mut refused = TcpStream::connect(listeners[0]).await.expect("connected");
+    assert!(matches!(refused.read(&mut [0; 1]).await, Ok(0) | Err(_)));
+    let mut local = Client::connect(listeners[1]).await;
+    assert_eq!(local.get("/timers").await.status, 200);
+}
+
 /// A write whose client leaves is done and has its audit line.
 #[tokio::test]
 async fn a_client_that_leaves_before_the_answer() {

@@ -452,7 +452,7 @@ async fn a_panic_and_a_broken_store_are_500_with_the_cause_in_the_log() {
     for cause in [
         "the figures are gone",
         "the store cannot write: disk full",
-        "a write conflicted 16 times",
+        "a write conflicted 64 times",
         "too many changes are waiting",
         "revision 1 is stored and not live: it does not compile",
     ] {

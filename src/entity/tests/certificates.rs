@@ -107,11 +107,20 @@ fn certificates_are_matched_with_their_keys() {
         Kind::Certificates,
         json!({"cert": LEAF, "key": LEAF_KEY, "cert_alt": ED25519, "key_alt": ED25519_KEY}),
     );
-    // §1.2: a vault reference cannot be checked here.
-    accepted(
-        Kind::Certificates,
-        json!({"cert": "{vault://env/c}", "key": "{vault://env/k}"}),
-    );
+    // §1.2: the syntax is reserved.
+    let reference = "references are followed in declarative files only, send the PEM text";
+    for (input, message) in [
+        (
+            json!({"cert": "{vault://env/c}", "key": "{vault://env/k}"}),
+            format!("schema violation (cert: invalid certificate: {reference})"),
+        ),
+        (
+            json!({"cert": LEAF, "key": "{vault://env/k}"}),
+            format!("schema violation (key: invalid key: {reference})"),
+        ),
+    ] {
+        assert_eq!(refused(Kind::Certificates, input).0, message);
+    }
 }
 
 #[test]

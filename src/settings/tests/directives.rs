@@ -631,6 +631,20 @@ fn status_and_proxy_cannot_share_an_address() {
 }
 
 #[test]
+fn a_proxy_header_is_read_by_the_proxy_alone() {
+    for name in ["admin_listen", "status_listen"] {
+        let problems = with(&[(name, "127.0.0.1:1 proxy_protocol")]);
+        assert_eq!(
+            texts(&problems.expect_err("a flag that would not count")),
+            [format!(
+                "flag --set: {name}: 127.0.0.1:1: `proxy_protocol` is for proxy_listen only"
+            )]
+        );
+    }
+    assert!(with(&[("proxy_listen", "127.0.0.1:1 proxy_protocol")]).is_ok());
+}
+
+#[test]
 fn verification_that_one_directive_turns_on_is_not_warned_about() {
     let loaded = with(&[
         ("tls_certificate_verify", "off"),

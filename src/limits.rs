@@ -359,6 +359,17 @@ const _: () = assert!(STORE_HISTORY_MAX <= STORE_WATCH_QUEUE_MAX);
 /// Orders that wait for the publishing thread. Commits beyond it wait in the store's own queue, which ends in one whole
 /// compilation; a reload that finds it full is refused.
 pub const PUBLISH_ORDERS_MAX: usize = 1024;
+/// Changes taken back that are remembered for who waits for them: as many as can wait.
+pub const TAKEN_BACK_MAX: usize = STORE_QUEUE_MAX;
+/// How often taking a change back may meet with other changes, and how long the store may take for it (milliseconds): what
+/// compiles waits meanwhile.
+pub const TAKE_BACK_ATTEMPTS: usize = 4;
+pub const TAKE_BACK_MS: u64 = 5_000;
+/// After a panic publishing is tried again, first so much later (milliseconds), each time twice as late as before, up to a
+/// minute; after so many times only with the next change or reload.
+pub const PUBLISH_AGAIN_MS: u64 = 1_000;
+pub const PUBLISH_AGAIN_MS_MAX: u64 = 60_000;
+pub const PUBLISH_AGAIN_MAX: u32 = 10;
 /// Batches that wait for the store's thread: the Admin API serves 1,000 requests at once.
 pub const STORE_QUEUE_MAX: usize = 1024;
 /// Batches that share one transaction and one sync.

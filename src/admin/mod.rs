@@ -28,7 +28,7 @@ mod tests;
 
 #[cfg(fuzzing)]
 pub use fuzz::check_fuzz;
-pub use node::{Declarative, Directives, InForce, Later, LogLevel, Node, Timeouts};
+pub use node::{Declarative, Directives, InForce, Later, LogLevel, Node, NotLive, Stuck, Timeouts};
 
 use crate::limits::{ADMIN_COMPUTING_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_LARGE_BODIES_MAX};
 use crate::telemetry::access::Level;

@@ -300,6 +300,16 @@ impl<B: Builder> Clone for Globals<B> {
     }
 }
 
+impl<B: Builder> Clone for Compiler<B> {
+    fn clone(&self) -> Self {
+        Compiler {
+            globals: self.globals.clone(),
+            state: self.state.clone(),
+            number: self.number,
+        }
+    }
+}
+
 impl<B: Builder> Clone for State<B> {
     fn clone(&self) -> Self {
         State {

@@ -29,6 +29,7 @@ mod life_engine;
 mod life_reload;
 mod routing;
 mod smuggling;
+mod store_mending;
 mod uc1_certificates;
 mod uc1_listeners;
 mod uc1_tls;

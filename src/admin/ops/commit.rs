@@ -1,12 +1,13 @@
 //! From an operation to the store: plan, commit, again on the newest state when it conflicts, and wait until it is live.
 
 use super::{Operation, Outcome, advice};
-use crate::admin::Admin;
 use crate::admin::errors::Failure;
 use crate::admin::reply::Reply;
+use crate::admin::{Admin, NotLive, Stuck};
 use crate::limits::ADMIN_PLAN_ATTEMPTS;
 use crate::store::{Batch, CommitError, Image, Plan, Revision};
 use crate::telemetry::access::Level;
+use hyper::StatusCode;
 use std::sync::Arc;
 
 /// An operation that writes nothing, on the thread of the caller.
@@ -43,6 +44,16 @@ where
             // What was to be deleted is not there: who deleted it may still be waiting for the cores.
             return until_live(admin, planned_on, reply).await;
         };
+        if let Some(stuck) = (admin.node.stuck)()
+            && !mends(&stuck, &batch)
+        {
+            let text = format!(
+                "what is stored cannot be served: {}; until it is changed or deleted, other changes are refused",
+                stuck.reason
+            );
+            admin.log(Level::Warn, &text);
+            return Err(Failure::unavailable(text));
+        }
         match admin.node.store.commit(batch).await {
             Ok(revision) => {
                 drop(turn);
@@ -76,11 +87,24 @@ where
 async fn until_live(admin: &Admin, revision: Revision, reply: Reply) -> Outcome {
     match (admin.node.live)(revision).await {
         Ok(()) => Ok(reply),
-        Err(reason) => {
+        Err(NotLive::TakenBack(reason)) => {
+            let text = format!("the change cannot be served and was not kept: {reason}");
+            admin.log(Level::Error, &format_args!("revision {revision}: {text}"));
+            Err(Failure::bad_request(text))
+        }
+        Err(NotLive::Stored(reason)) => {
             let text = format!("revision {revision} is stored and not live: {reason}");
-            Err(admin.unexpected(Level::Error, &text))
+            admin.log(Level::Error, &text);
+            Err(Failure::message(StatusCode::INTERNAL_SERVER_ERROR, text))
         }
     }
+}
+
+/// Whether a batch touches a row that is to be mended. What it makes of it shows when it is compiled.
+fn mends(stuck: &Stuck, batch: &Batch) -> bool {
+    let rows = &stuck.rows;
+    let mut writes = batch.writes.iter();
+    rows.is_empty() || writes.any(|write| rows.contains(&(write.kind, write.id)))
 }
 
 fn plan(

@@ -56,7 +56,6 @@ impl Forward<'_> {
                     emit: Emit::Bytes,
                     bodiless: true,
                     close: false,
-                    client_version: self.head.version,
                     upgraded: false,
                     debug: None,
                 };
@@ -101,7 +100,6 @@ impl Forward<'_> {
             emit,
             bodiless,
             close,
-            client_version: self.head.version,
             upgraded: tunnel,
             debug: self.debug().then_some(self.route),
         };

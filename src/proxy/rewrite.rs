@@ -2,7 +2,7 @@
 //! (KONG.md §3.4, §3.6, §3.7; RFC 9110 §7.6).
 
 use crate::http1::encode;
-use crate::http1::fields::{self, Name};
+use crate::http1::fields::{self, ConnectionOptions, Name};
 use crate::http1::framing::Framing;
 use crate::http1::head::{RequestHead, ResponseHead, Version};
 use crate::plugin::Admitted;
@@ -36,14 +36,13 @@ pub fn request(
     out: &mut Vec<u8>,
 ) {
     let RequestParts { head, raw, .. } = *parts;
-    out.extend_from_slice(head.method_span.of(raw));
-    out.push(b' ');
-    out.extend_from_slice(parts.path);
-    if let Some(query) = head.query {
-        out.push(b'?');
-        out.extend_from_slice(query.of(raw));
-    }
-    out.extend_from_slice(b" HTTP/1.1\r\n");
+    encode::request_line(
+        out,
+        head.method_span.of(raw),
+        parts.path,
+        head.query.map(|query| query.of(raw)),
+        Version::Http11,
+    );
     encode::field(out, b"Host", parts.host);
     if parts.websocket {
         out.extend_from_slice(b"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n");
@@ -56,10 +55,7 @@ pub fn request(
         Framing::Length { remaining } => encode::field_number(out, b"Content-Length", remaining),
         Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
     }
-    let nominating = head
-        .fields
-        .iter()
-        .any(|line| line.known == Name::Connection);
+    let nominating = ConnectionOptions::of(&head.fields, raw).nominates();
     for line in &head.fields {
         let name = line.name.of(raw);
         let dropped = match line.known {
@@ -98,7 +94,7 @@ pub fn request(
     for (name, value) in &parts.admitted.headers {
         encode::field(out, name.as_bytes(), value.as_bytes());
     }
-    out.extend_from_slice(b"\r\n");
+    encode::head_end(out);
 }
 
 /// Fields of a request that only the gateway writes.
@@ -246,7 +242,6 @@ pub struct ResponseParts<'a> {
     /// A response to HEAD, or 304: its Content-Length describes what is not sent.
     pub bodiless: bool,
     pub close: bool,
-    pub client_version: Version,
     /// 101 was agreed on.
     pub upgraded: bool,
     pub debug: Option<&'a crate::snapshot::Route>,
@@ -256,10 +251,7 @@ pub fn response(core: &Core, exchange: &Exchange, parts: &ResponseParts<'_>, out
     let ResponseParts { head, raw, .. } = *parts;
     let interim = (100..200).contains(&head.status) && !parts.upgraded;
     encode::status_line_with(out, Version::Http11, head.status, head.reason.of(raw));
-    let nominating = head
-        .fields
-        .iter()
-        .any(|line| line.known == Name::Connection);
+    let nominating = ConnectionOptions::of(&head.fields, raw).nominates();
     let mut server_seen = false;
     let mut date_seen = false;
     let mut via_seen = false;
@@ -298,8 +290,7 @@ pub fn response(core: &Core, exchange: &Exchange, parts: &ResponseParts<'_>, out
         }
     }
     if interim {
-        out.extend_from_slice(b"\r\n");
-        return;
+        return encode::head_end(out);
     }
     if parts.upgraded {
         out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
@@ -351,7 +342,7 @@ pub fn response(core: &Core, exchange: &Exchange, parts: &ResponseParts<'_>, out
             out.extend_from_slice(b"Connection: keep-alive\r\n");
         }
     }
-    out.extend_from_slice(b"\r\n");
+    encode::head_end(out);
 }
 
 fn via(head: &ResponseHead, raw: &[u8], out: &mut Vec<u8>) {

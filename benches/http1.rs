@@ -111,7 +111,13 @@ fn encoding(c: &mut Criterion) {
         b.iter(|| {
             out.clear();
             let method = head.method_span.of(BROWSER);
-            encode::request_line(&mut out, method, head.target.of(BROWSER), head.version);
+            encode::request_line(
+                &mut out,
+                method,
+                head.path.of(BROWSER),
+                head.query.map(|query| query.of(BROWSER)),
+                head.version,
+            );
             for field in &head.fields {
                 encode::field(&mut out, field.name.of(BROWSER), field.value.of(BROWSER));
             }

@@ -341,8 +341,8 @@ async fn listen_to_cores(
                     });
                 }
                 Up::Released(snapshot) => publish::retire(snapshot),
-                Up::Ready { .. } => drop(events.send(Event::Ready)),
-                Up::Drained { .. } => drop(events.send(Event::Drained)),
+                Up::Ready => drop(events.send(Event::Ready)),
+                Up::Drained => drop(events.send(Event::Drained)),
             }
         }
         match bell.read(&mut bytes).await {

@@ -102,13 +102,9 @@ pub enum Up {
     /// milliseconds: that is for the control side (`publish::retire`).
     Released(Arc<Snapshot>),
     /// The core accepts connections.
-    Ready {
-        core: usize,
-    },
+    Ready,
     /// The core's last connection is gone after a drain.
-    Drained {
-        core: usize,
-    },
+    Drained,
 }
 
 /// What became of a name.

@@ -157,7 +157,7 @@ async fn live(seed: Seed, driver: Driver) -> io::Result<()> {
             ));
         }
     }
-    core.up.send(Up::Ready { core: core.index });
+    core.up.send(Up::Ready);
 
     // Drain: no more accepts, then the last connection, or the deadline.
     core.draining.wait().await;
@@ -174,7 +174,7 @@ async fn live(seed: Seed, driver: Driver) -> io::Result<()> {
     }
     core.pool.clear();
     core.log.borrow_mut().flush();
-    core.up.send(Up::Drained { core: core.index });
+    core.up.send(Up::Drained);
     Ok(())
 }
 

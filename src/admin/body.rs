@@ -109,14 +109,6 @@ impl Input {
         value.is_object().then_some(value)
     }
 
-    pub fn is_empty(&self) -> bool {
-        match self {
-            Input::Json(map) => map.is_empty(),
-            Input::Form(form) => *form == Form::default(),
-            Input::Yaml(text) => text.trim().is_empty(),
-        }
-    }
-
     /// The arguments with the types of a kind's fields. `plugin`: the name of the stored plugin, where the input need
     /// not have one (PATCH).
     pub fn typed_for(self, kind: Kind, plugin: Option<&str>) -> Map<String, Value> {

@@ -2,7 +2,6 @@
 //! collection, its rows, the rows below a parent, and the row a foreign key leads to.
 //!
 //! `/default/…` is the same as `/…`: there is one workspace, and clients of other editions put its name in front.
-use super::errors::Failure;
 use crate::entity::{Kind, checks, schema};
 use percent_encoding::percent_decode_str;
 use uuid::Uuid;
@@ -98,19 +97,6 @@ impl Address {
             return Address::Id(id);
         }
         Address::Key(segment)
-    }
-}
-
-/// The endpoint of a request, whose method it has.
-///
-/// # Errors
-/// 404 for a path that is none, 405 for a method it does not have.
-pub fn route(method: &str, path: &str) -> Result<Endpoint, Failure> {
-    let endpoint = resolve(path).ok_or_else(Failure::not_found)?;
-    if endpoint.methods().contains(&method) {
-        Ok(endpoint)
-    } else {
-        Err(Failure::method_not_allowed())
     }
 }
 

@@ -2,7 +2,7 @@
 use super::{Options, Reading, Secret, dump, export, parse, parse_as};
 use crate::entity::{Config, Kind, rows, schema};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 /// Asserts on one input:
@@ -88,9 +88,10 @@ fn no_secrets(secret: Secret<'_>) -> Result<String, String> {
 /// Every row deserializes into its struct of `rows`.
 pub fn rows_fit(config: &Config) {
     fn fit<T: DeserializeOwned>(config: &Config, kind: Kind) {
-        for row in config.rows::<T>(kind) {
-            if let Err(error) = row {
-                panic!("a row does not fit its view: {error}");
+        for (id, row) in config.table(kind) {
+            let view = serde_json::from_value::<T>(Value::Object(Map::clone(row)));
+            if let Err(error) = view {
+                panic!("{kind:?} {id} does not fit its view: {error}");
             }
         }
     }

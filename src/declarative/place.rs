@@ -36,11 +36,6 @@ impl Failure {
         Value::Object(fields.collect())
     }
 
-    /// Kong's `message`.
-    pub fn message(&self) -> String {
-        format!("declarative config is invalid: {}", self.to_json())
-    }
-
     pub fn is_empty(&self) -> bool {
         self.tree.is_empty()
     }

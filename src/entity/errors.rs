@@ -44,11 +44,6 @@ impl Errors {
             .or_insert_with(|| error.into());
     }
 
-    /// Whether a field has an error of its own.
-    pub fn has(&self, name: &str) -> bool {
-        self.fields.contains_key(name)
-    }
-
     /// Kong's `fields`.
     pub fn to_json(&self) -> Value {
         map_json(&self.fields)

@@ -62,20 +62,6 @@ impl Config {
         self.tables.get(&kind).into_iter().flatten()
     }
 
-    /// The rows of `kind` as typed structs (`rows`), in ascending id. A row that does not fit its struct is our bug:
-    /// the schema table admitted what the struct cannot hold; it comes back as an error naming kind and id.
-    pub fn rows<T: serde::de::DeserializeOwned>(
-        &self,
-        kind: Kind,
-    ) -> impl Iterator<Item = Result<T, String>> {
-        self.table(kind).map(move |(id, row)| {
-            T::deserialize(serde::de::value::MapDeserializer::new(
-                row.iter().map(|(k, v)| (k.as_str(), v.clone())),
-            ))
-            .map_err(|e: serde_json::Error| format!("{kind:?} {id}: {e}"))
-        })
-    }
-
     pub fn insert(&mut self, kind: Kind, id: Uuid, entity: Entity) {
         self.put(kind, id, Arc::new(entity));
     }

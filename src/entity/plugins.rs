@@ -3,7 +3,6 @@
 use super::schema::{Field, Literal, OnDelete, Schema, Shape, common};
 use super::{Entity, Kind, checks, plugin_schemas};
 use serde_json::{Map, Value};
-use uuid::Uuid;
 
 pub static SCHEMA: Schema = Schema {
     kind: Kind::Plugins,
@@ -88,15 +87,6 @@ pub fn check_protocols<'a>(
         Some(Value::Object(_)) => "must match the associated route's protocols",
         _ => "must match the protocols of at least one route pointing to this Plugin's service",
     })
-}
-
-/// The ids of a plugin's `config.ca_certificates`, in their order.
-pub fn ca_certificates(plugin: &Entity) -> Vec<Uuid> {
-    let ids = plugin
-        .get("config")
-        .and_then(|config| config.get("ca_certificates"));
-    let ids = ids.and_then(Value::as_array).into_iter().flatten();
-    ids.filter_map(|id| id.as_str()?.parse().ok()).collect()
 }
 
 fn texts<'a>(row: &'a Entity, field: &str) -> Vec<&'a str> {

@@ -174,7 +174,7 @@ pub fn steering(settings: &Settings) -> bool {
 }
 
 pub fn log_targets(settings: &Settings) -> LogTargets {
-    let mut targets = LogTargets::in_prefix(&settings.prefix);
+    let mut targets = LogTargets::off();
     let directives = [
         (Sink::Access, &settings.proxy_access_log),
         (Sink::Error, &settings.proxy_error_log),
@@ -228,5 +228,31 @@ pub fn resolve_settings(settings: &Settings) -> ResolveSettings {
         stale_ttl_s: settings.dns_stale_ttl.as_secs(),
         not_found_ttl_s: settings.dns_not_found_ttl.as_secs(),
         error_ttl_s: settings.dns_error_ttl.as_secs(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_off_a_stream_or_a_file_that_may_be_below_the_prefix() {
+        let settings = Settings {
+            prefix: "/p".into(),
+            proxy_error_log: settings::LogTarget::Stderr,
+            status_error_log: settings::LogTarget::File("/var/a.log".into()),
+            ..Settings::default()
+        };
+        assert_eq!(
+            log_targets(&settings).targets,
+            [
+                Target::File("/p/logs/access.log".into()),
+                Target::Stderr,
+                Target::File("/p/logs/admin_access.log".into()),
+                Target::File("/p/logs/error.log".into()),
+                Target::Off,
+                Target::File("/var/a.log".into()),
+            ]
+        );
     }
 }

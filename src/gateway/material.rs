@@ -498,7 +498,7 @@ mod tests {
         assert_eq!(folder.mode("ssl/kong-default.key"), 0o600);
         let digests = |material: &Material| -> Vec<_> {
             let pairs = material.globals.default_pairs.iter();
-            pairs.map(|pair| *pair.leaf_digest()).collect()
+            pairs.map(|pair| *pair.chain_digest()).collect()
         };
         assert_eq!(digests(&first), digests(&again));
     }

@@ -208,18 +208,17 @@ fn decode(input: &[u8], step_max: usize, random: &mut Random) -> Result<Decoded,
                 arrived = input.len();
             }
         } else if step.event == Event::End {
-            break;
+            return Ok(Decoded {
+                data,
+                trailers: decoder.trailers().to_vec(),
+                end: Some(at),
+            });
         }
     }
-    let end = decoder.is_done().then_some(at);
-    let trailers = match end {
-        Some(_) => decoder.trailers().to_vec(),
-        None => Vec::new(),
-    };
     Ok(Decoded {
         data,
-        trailers,
-        end,
+        trailers: Vec::new(),
+        end: None,
     })
 }
 
@@ -262,6 +261,7 @@ impl Head for RequestHead {
             &mut out,
             self.method_span.of(buf),
             self.target.of(buf),
+            None,
             self.version,
         );
         encode_fields(&mut out, &self.fields, buf);
@@ -317,7 +317,6 @@ fn owned(fields: &[FieldLine], buf: &[u8]) -> Vec<(Vec<u8>, Vec<u8>, fields::Nam
 
 fn encode_fields(out: &mut Vec<u8>, fields: &[FieldLine], buf: &[u8]) {
     for field in fields {
-        assert!(encode::field_value_is_safe(field.value.of(buf)));
         encode::field(out, field.name.of(buf), field.value.of(buf));
     }
     encode::head_end(out);

@@ -71,20 +71,10 @@ impl Decoder {
         }
     }
 
-    pub fn reset(&mut self) {
-        self.state = State::START;
-        self.extension_size_total = 0;
-        self.line.clear();
-        self.trailer_size = 0;
-        self.trailer_count = 0;
-        self.trailers.clear();
-    }
-
     /// Decodes up to the next piece of content.
     ///
     /// # Errors
-    /// The rule broken, at the byte that breaks it. The decoder must not be used afterwards
-    /// without [`Decoder::reset`].
+    /// The rule broken, at the byte that breaks it. The decoder must not be used afterwards.
     pub fn next(&mut self, input: &[u8]) -> Result<Step, Error> {
         let mut at = 0;
         loop {
@@ -124,11 +114,6 @@ impl Decoder {
                 }
             }
         }
-    }
-
-    /// Whether the trailer section's end was seen.
-    pub fn is_done(&self) -> bool {
-        self.state == State::Done
     }
 
     /// The trailer fields worth forwarding, as lines that end in CRLF; complete once [`Event::End`] was given.
@@ -236,8 +221,6 @@ impl State {
     };
 }
 
-/// The end of content without trailer fields.
-pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 /// What follows the data of each chunk.
 pub const CHUNK_END: &[u8] = b"\r\n";
 
@@ -431,6 +414,6 @@ mod tests {
         write_last_chunk(&mut out, b"X-Sum: 1\r\n");
         let want = [&b"asixteen bytes .."[..], &[b'x'; 300]].concat();
         assert_eq!(decode(&out), Ok((want, b"X-Sum: 1\r\n".to_vec())));
-        assert_eq!(decode(LAST_CHUNK), Ok((Vec::new(), Vec::new())));
+        assert_eq!(decode(b"0\r\n\r\n"), Ok((Vec::new(), Vec::new())));
     }
 }

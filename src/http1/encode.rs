@@ -1,16 +1,26 @@
 //! Appenders for what we send: start lines, field lines, numbers, dates.
 //!
-//! None of them checks: names are constants or come from a parsed head, and values that come from
-//! anywhere else (configuration, certificates) pass [`field_value_is_safe`] first.
+//! None of them checks outside of debug builds: names are constants, values come from a parsed head or, where they are
+//! configured or of a certificate, went through `plugin::values`.
 
 use super::fields;
 use super::head::Version;
 
-/// Appends `METHOD SP target SP version CRLF`.
-pub fn request_line(out: &mut Vec<u8>, method: &[u8], target: &[u8], version: Version) {
+/// Appends `METHOD SP path?query SP version CRLF`; a target that is no path stands in the path's place.
+pub fn request_line(
+    out: &mut Vec<u8>,
+    method: &[u8],
+    path: &[u8],
+    query: Option<&[u8]>,
+    version: Version,
+) {
     out.extend_from_slice(method);
     out.push(b' ');
-    out.extend_from_slice(target);
+    out.extend_from_slice(path);
+    if let Some(query) = query {
+        out.push(b'?');
+        out.extend_from_slice(query);
+    }
     out.push(b' ');
     out.extend_from_slice(version_text(version));
     out.extend_from_slice(b"\r\n");
@@ -38,6 +48,7 @@ pub fn status_line_with(out: &mut Vec<u8>, version: Version, status: u16, reason
 
 /// Appends `name: value CRLF`.
 pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    debug_assert!(field_value_is_safe(value), "{}", value.escape_ascii());
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
@@ -67,16 +78,9 @@ pub fn hex(out: &mut Vec<u8>, value: u64) {
     digits(out, value, 16);
 }
 
-/// Appends bytes in lower-case hex, two digits each.
-pub fn hex_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    for byte in bytes {
-        out.extend_from_slice(&[hex_digit(byte >> 4), hex_digit(byte & 15)]);
-    }
-}
-
 /// Whether a value can be sent as it is: nothing that ends the line or that a reader may cut at,
 /// and no white space at its ends.
-pub fn field_value_is_safe(value: &[u8]) -> bool {
+fn field_value_is_safe(value: &[u8]) -> bool {
     value.iter().copied().all(fields::is_value_byte) && fields::trim_ows(value).len() == value.len()
 }
 
@@ -276,22 +280,19 @@ mod tests {
             hex(&mut out, value);
             assert_eq!(out, format!("{value:x}").as_bytes());
         }
-        let mut out = Vec::new();
-        hex_bytes(&mut out, &[0, 0x0f, 0xa0, 0xff]);
-        assert_eq!(out, b"000fa0ff");
     }
 
     #[test]
     fn lines_end_in_crlf() {
         let mut out = Vec::new();
-        request_line(&mut out, b"GET", b"/a", Version::Http10);
+        request_line(&mut out, b"GET", b"/a", None, Version::Http10);
+        request_line(&mut out, b"GET", b"/a", Some(b"b"), Version::Http11);
         status_line(&mut out, 404);
         status_line(&mut out, 299);
         field(&mut out, b"A", b"b");
         field_number(&mut out, b"N", 12);
         head_end(&mut out);
-        let want =
-            "GET /a HTTP/1.0\r\nHTTP/1.1 404 Not Found\r\nHTTP/1.1 299 \r\nA: b\r\nN: 12\r\n\r\n";
+        let want = "GET /a HTTP/1.0\r\nGET /a?b HTTP/1.1\r\nHTTP/1.1 404 Not Found\r\nHTTP/1.1 299 \r\nA: b\r\nN: 12\r\n\r\n";
         assert_eq!(out, want.as_bytes());
     }
 

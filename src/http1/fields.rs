@@ -16,7 +16,8 @@ macro_rules! names {
 
         impl Name {
             /// Every name but `Other`.
-            pub const ALL: &'static [Name] = &[$(Name::$variant,)*];
+            #[cfg(test)]
+            const ALL: &'static [Name] = &[$(Name::$variant,)*];
 
             /// The name as we write it; empty for `Other`.
             pub const fn as_str(self) -> &'static str {

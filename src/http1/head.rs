@@ -201,11 +201,6 @@ impl ResponseHead {
         self.size = 0;
         self.scan = Scan::default();
     }
-
-    /// Value of the first field with this name.
-    pub fn first<'b>(&self, buf: &'b [u8], name: Name) -> Option<&'b [u8]> {
-        fields::first(&self.fields, buf, name)
-    }
 }
 
 impl Default for ResponseHead {

@@ -78,10 +78,7 @@ fn same<T>(one: &Option<Arc<T>>, other: &Option<Arc<T>>) -> bool {
 pub struct Request<'a> {
     /// The chain proven on this connection, `None` on clear text or when the client sent none.
     pub client: Option<&'a Arc<ClientChain>>,
-    /// Unix seconds.
-    pub now: u64,
     pub consumers: &'a Consumers,
-    pub request_id: &'a str,
 }
 
 /// Judges a client's chain against a plugin's trust anchors: the per-core verdict cache, else the path building behind it.
@@ -137,24 +134,13 @@ pub struct Admitted {
     pub anonymous: bool,
     /// Groups taken from the certificate (skip_consumer_lookup), as they stand there.
     pub authenticated_groups: Vec<Arc<str>>,
-    /// Fields to set on the upstream's request, after every client-sent identity header (`IDENTITY_HEADERS`) was dropped.
+    /// Fields to set on the upstream's request, after every client-sent identity header (`fields::is_identity`) was dropped.
     pub headers: Vec<(&'static str, Arc<str>)>,
     /// For the log: `SUCCESS`, `NONE` or `FAILED:reason` (KONG.md §5.7).
     pub client_verify: Option<Arc<str>>,
 }
 
-/// Fields by which the gateway tells an upstream who calls; a client's copies never pass (KONG.md §5.5).
-pub const IDENTITY_HEADERS: [&str; 9] = [
-    X_CONSUMER_ID,
-    X_CONSUMER_CUSTOM_ID,
-    X_CONSUMER_USERNAME,
-    X_CONSUMER_GROUPS,
-    X_CREDENTIAL_IDENTIFIER,
-    X_ANONYMOUS_CONSUMER,
-    X_AUTHENTICATED_GROUPS,
-    X_CLIENT_CERT_DN,
-    X_CLIENT_CERT_SAN,
-];
+/// Fields by which the gateway tells an upstream who calls (KONG.md §5.5).
 pub const X_CONSUMER_ID: &str = "X-Consumer-ID";
 pub const X_CONSUMER_CUSTOM_ID: &str = "X-Consumer-Custom-ID";
 pub const X_CONSUMER_USERNAME: &str = "X-Consumer-Username";

@@ -79,7 +79,6 @@ impl Memo {
 pub struct Asked<'a> {
     pub head: &'a RequestHead,
     pub raw: &'a [u8],
-    pub request_id: &'a str,
 }
 
 /// Runs the access phase of `route`.
@@ -191,9 +190,7 @@ fn run(
     let mut admitted = Admitted::default();
     let request = plugin::Request {
         client: client.chain.as_ref(),
-        now,
         consumers: &view.snapshot.consumers,
-        request_id: asked.request_id,
     };
     let mut judge = |chain: &Arc<client_auth::ClientChain>,
                      trust: &Arc<crate::tls::trust::TrustSet>| {

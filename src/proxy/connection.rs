@@ -219,12 +219,7 @@ async fn serve_request(
     };
 
     // Admit: the plugins' access phase.
-    let id = exchange.borrow().id;
-    let asked = Asked {
-        head,
-        raw,
-        request_id: std::str::from_utf8(&id).unwrap_or_default(),
-    };
+    let asked = Asked { head, raw };
     let permit = match admit::admit(core, &view, client, memo, route, &asked) {
         Ok(permit) => permit,
         Err((refusal, client_verify)) => {

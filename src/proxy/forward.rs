@@ -123,7 +123,7 @@ impl Forward<'_> {
                     continue;
                 }
             };
-            if !self.may_send(exchange) {
+            if !self.may_send() {
                 let refusal = verdict_turned();
                 return End::Refused(if content.mover.done() {
                     refusal
@@ -335,7 +335,7 @@ impl Forward<'_> {
                 answer,
                 &progress,
             ));
-            let turned = pin!(self.verdict_turned(exchange));
+            let turned = pin!(self.verdict_turned());
             let interrupted = pin!(self.interrupted());
             race(sending, receiving, turned, interrupted).await
         };
@@ -344,7 +344,7 @@ impl Forward<'_> {
         match raced {
             Raced::Received(Ok(received)) => {
                 if received.tunnel {
-                    let watch = self.verdict_turned(exchange);
+                    let watch = self.verdict_turned();
                     let ended = Box::pin(tunnel::run(
                         self.core,
                         self.stream,

@@ -7,9 +7,7 @@ use crate::proxy::core::Core;
 use crate::proxy::exchange::{Client, Exchange};
 use crate::proxy::stream::Stream;
 use crate::snapshot::{Consumer, Route, Service};
-use crate::telemetry::access::{
-    HandshakeFailure, Latencies, Level, Named, Record, Side, Tls, Upstream,
-};
+use crate::telemetry::access::{HandshakeFailure, Latencies, Level, Named, Record, Tls, Upstream};
 use crate::telemetry::log::Sink;
 use crate::telemetry::metrics::{ClientCert, RequestSample, Source};
 use crate::tls::session::Facts;
@@ -44,7 +42,6 @@ pub fn handshake_failure(
     let mut log = core.log.borrow_mut();
     log.error(now_ms(), Level::Notice, |out| {
         HandshakeFailure {
-            side: Side::Client,
             peer,
             port,
             sni,

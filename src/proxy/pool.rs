@@ -154,14 +154,6 @@ impl Pool {
         self.retain(|_, _| false);
     }
 
-    pub fn len(&self) -> usize {
-        self.count.get()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     fn retain(&self, mut keep: impl FnMut(&OwnedKey, &Idle) -> bool) {
         let mut idle = self.idle.borrow_mut();
         idle.retain(|key, shelf| {

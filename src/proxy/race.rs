@@ -85,7 +85,7 @@ impl Forward<'_> {
     }
 
     /// Resolves when the client of this running exchange is no longer admitted by the newest configuration.
-    pub(super) async fn verdict_turned(&self, exchange: &RefCell<Exchange>) {
+    pub(super) async fn verdict_turned(&self) {
         if !admit::may_turn(self.route) {
             return std::future::pending().await;
         }
@@ -93,7 +93,7 @@ impl Forward<'_> {
         let step = (self.core.options().client_verdict_grace / 2).max(Duration::from_millis(10));
         loop {
             ring::sleep_until(ring::now() + step).await;
-            if !self.still_admitted(exchange) {
+            if !self.still_admitted() {
                 return;
             }
         }
@@ -101,18 +101,14 @@ impl Forward<'_> {
 
     /// Whether nothing has taken the permit back while a connection was waited for: a name to resolve, an upstream that is
     /// slow to answer. Costs two comparisons unless the configuration has changed or a certificate has expired meanwhile.
-    pub(super) fn may_send(&self, exchange: &RefCell<Exchange>) -> bool {
-        !admit::may_turn(self.route)
-            || self.permit.is_fresh(self.core)
-            || self.still_admitted(exchange)
+    pub(super) fn may_send(&self) -> bool {
+        !admit::may_turn(self.route) || self.permit.is_fresh(self.core) || self.still_admitted()
     }
 
-    fn still_admitted(&self, exchange: &RefCell<Exchange>) -> bool {
-        let id = exchange.borrow().id;
+    fn still_admitted(&self) -> bool {
         let asked = Asked {
             head: self.head,
             raw: self.raw,
-            request_id: std::str::from_utf8(&id).unwrap_or_default(),
         };
         admit::still_admitted(self.core, self.client, self.route, &asked)
     }

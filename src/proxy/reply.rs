@@ -76,7 +76,7 @@ pub fn put_refusal(
     if headers.request_id {
         encode::field(&mut out, b"X-Kong-Request-Id", &exchange.id);
     }
-    out.extend_from_slice(b"\r\n");
+    encode::head_end(&mut out);
     if !refusal.to_head && head.is_none_or(|(head, _)| head.method != Method::Head) {
         out.extend_from_slice(body.as_bytes());
     }

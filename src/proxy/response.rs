@@ -61,7 +61,6 @@ impl Forward<'_> {
                     emit: Emit::Bytes,
                     bodiless: true,
                     close: false,
-                    client_version: self.head.version,
                     upgraded: false,
                     debug: None,
                 };
@@ -105,7 +104,6 @@ impl Forward<'_> {
             emit,
             bodiless,
             close,
-            client_version: self.head.version,
             upgraded: tunnel,
             debug: self.debug().then_some(self.route),
         };

@@ -36,14 +36,13 @@ pub fn request(
     out: &mut Vec<u8>,
 ) {
     let RequestParts { head, raw, .. } = *parts;
-    out.extend_from_slice(head.method_span.of(raw));
-    out.push(b' ');
-    out.extend_from_slice(parts.path);
-    if let Some(query) = head.query {
-        out.push(b'?');
-        out.extend_from_slice(query.of(raw));
-    }
-    out.extend_from_slice(b" HTTP/1.1\r\n");
+    encode::request_line(
+        out,
+        head.method_span.of(raw),
+        parts.path,
+        head.query.map(|query| query.of(raw)),
+        Version::Http11,
+    );
     encode::field(out, b"Host", parts.host);
     if parts.websocket {
         out.extend_from_slice(b"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n");
@@ -95,7 +94,7 @@ pub fn request(
     for (name, value) in &parts.admitted.headers {
         encode::field(out, name.as_bytes(), value.as_bytes());
     }
-    out.extend_from_slice(b"\r\n");
+    encode::head_end(out);
 }
 
 /// Fields of a request that only the gateway writes.
@@ -243,7 +242,6 @@ pub struct ResponseParts<'a> {
     /// A response to HEAD, or 304: its Content-Length describes what is not sent.
     pub bodiless: bool,
     pub close: bool,
-    pub client_version: Version,
     /// 101 was agreed on.
     pub upgraded: bool,
     pub debug: Option<&'a crate::snapshot::Route>,
@@ -297,8 +295,7 @@ pub fn response(core: &Core, exchange: &Exchange, parts: &ResponseParts<'_>, out
         }
     }
     if interim {
-        out.extend_from_slice(b"\r\n");
-        return;
+        return encode::head_end(out);
     }
     if parts.upgraded {
         out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
@@ -349,7 +346,7 @@ pub fn response(core: &Core, exchange: &Exchange, parts: &ResponseParts<'_>, out
             out.extend_from_slice(b"Connection: keep-alive\r\n");
         }
     }
-    out.extend_from_slice(b"\r\n");
+    encode::head_end(out);
 }
 
 fn via(head: &ResponseHead, raw: &[u8], out: &mut Vec<u8>) {

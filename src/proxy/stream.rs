@@ -93,10 +93,6 @@ impl Stream {
         self.tls.as_ref().map(RefCell::borrow_mut)
     }
 
-    pub fn is_tls(&self) -> bool {
-        self.tls.is_some()
-    }
-
     /// Content is flowing (or no longer): sizes the next reads.
     pub fn bulk(&self, bulk: bool) {
         self.bulk.set(bulk);

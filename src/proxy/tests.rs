@@ -582,7 +582,7 @@ fn an_old_snapshot_comes_back_to_be_taken_apart_off_the_core() {
                 .unwrap()
             {
                 Up::Released(snapshot) => released.push(snapshot),
-                Up::Ready { .. } => {}
+                Up::Ready => {}
                 _ => panic!("nothing else was asked"),
             }
         }

@@ -47,6 +47,7 @@ pub fn live(now: Revision) -> (Raise, Live) {
 }
 
 impl Live {
+    #[cfg(test)]
     pub fn now(&self) -> Revision {
         self.0.borrow().live
     }

@@ -71,23 +71,6 @@ pub enum Order {
     Cname,
 }
 
-impl Order {
-    /// Kong's word, in any case; `None`: no such type.
-    pub fn parse(text: &str) -> Option<Order> {
-        const WORDS: [(&str, Order); 5] = [
-            ("LAST", Order::Last),
-            ("SRV", Order::Srv),
-            ("A", Order::A),
-            ("AAAA", Order::Aaaa),
-            ("CNAME", Order::Cname),
-        ];
-        let word = WORDS
-            .iter()
-            .find(|(word, _)| text.eq_ignore_ascii_case(word))?;
-        Some(word.1)
-    }
-}
-
 /// What is known of a name now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {

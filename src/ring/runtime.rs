@@ -21,13 +21,6 @@ pub enum Driver {
 }
 
 impl Driver {
-    pub fn name(self) -> &'static str {
-        match self {
-            Driver::IoUring { .. } => "io_uring",
-            Driver::Epoll => "epoll",
-        }
-    }
-
     /// epoll wants non-blocking sockets, io_uring blocking ones (RUNTIME.md §14.18).
     pub fn nonblocking(self) -> bool {
         self == Driver::Epoll

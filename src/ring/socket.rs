@@ -74,10 +74,6 @@ impl Socket {
         self.stream().as_raw_fd()
     }
 
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.stream().local_addr()
-    }
-
     /// Appends what arrives to `buffer`. On `TimedOut` the operation and its buffer are dropped and bytes may be lost: the
     /// connection must be closed then.
     pub async fn read(&self, buffer: Buffer, deadline: Option<Instant>) -> (ReadEnd, Buffer) {

@@ -105,17 +105,6 @@ pub fn defer_accept(socket: &impl std::os::fd::AsRawFd, seconds: i32) -> io::Res
     }
 }
 
-/// CPU time this thread has used, in nanoseconds (CLOCK_THREAD_CPUTIME_ID).
-pub fn thread_cpu_ns() -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: the kernel fills one timespec.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    (time.tv_sec as u64) * 1_000_000_000 + time.tv_nsec as u64
-}
-
 /// Forbids core dumps and ptrace by others: private keys live in this memory.
 pub fn undumpable() {
     // SAFETY: prctl with integer arguments.
@@ -239,19 +228,6 @@ mod tests {
         assert!(defer_accept(&listener, 1).is_ok());
         let (near, _far) = std::os::unix::net::UnixStream::pair().unwrap();
         assert!(defer_accept(&near, 1).is_err());
-    }
-
-    #[test]
-    fn cpu_time_of_a_thread_grows_with_its_work_alone() {
-        let start = thread_cpu_ns();
-        assert!(start > 0);
-        std::thread::sleep(std::time::Duration::from_millis(50));
-        assert!(thread_cpu_ns() - start < 40_000_000);
-        let mut sum = 0u64;
-        while thread_cpu_ns() - start < 2_000_000 {
-            sum = std::hint::black_box(sum + 1);
-        }
-        assert!(sum > 0);
     }
 
     #[test]

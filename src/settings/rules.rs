@@ -355,26 +355,9 @@ fn source(given: &BTreeMap<&'static str, Given>, name: &str) -> Source {
 }
 
 impl Settings {
-    /// Whether an upstream's certificate is verified when its service has no `tls_verify` (KONG.md §4.3, `tls_certificate_verify`).
-    pub fn upstream_tls_verify(&self) -> bool {
-        self.proxy_ssl_verify.unwrap_or(self.tls_certificate_verify)
-    }
-
     /// How long one ticket secret seals: two such spans are the session timeout (DESIGN.md).
     pub fn ticket_epoch(&self) -> Duration {
         self.ssl_session_timeout / 2
-    }
-
-    /// The port clients use to reach `listening` (`port_maps`).
-    pub fn public_port(&self, listening: u16) -> u16 {
-        self.port_maps
-            .iter()
-            .find(|map| map.listening == listening)
-            .map_or(listening, |map| map.public)
-    }
-
-    pub fn is_trusted(&self, peer: std::net::IpAddr) -> bool {
-        self.trusted_ips.iter().any(|block| block.contains(peer))
     }
 
     /// Certificates and keys of `ssl_cert`, paired; empty when the generated pair is to be used.

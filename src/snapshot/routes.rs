@@ -36,14 +36,6 @@ impl Routes {
         self.get(*self.handles.get(&id)?)
     }
 
-    pub fn len(&self) -> usize {
-        self.handles.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.handles.is_empty()
-    }
-
     /// In ascending handle.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
         self.chunks.iter().flat_map(|chunk| chunk.iter().flatten())

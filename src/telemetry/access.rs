@@ -202,26 +202,16 @@ pub struct HandshakeFailure<'a> {
     pub peer: SocketAddr,
     /// The listener's port, or the upstream's.
     pub port: u16,
-    pub side: Side,
     pub sni: Option<&'a str>,
     /// The alert sent or received, by its name in RFC 8446 §6.
     pub alert: Option<&'a str>,
     pub reason: &'a str,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    Client,
-    Upstream,
-}
-
 impl HandshakeFailure<'_> {
     /// The text of an error line, without time and level.
     pub fn write_text(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(match self.side {
-            Side::Client => b"TLS handshake with client ",
-            Side::Upstream => b"TLS handshake with upstream ",
-        });
+        out.extend_from_slice(b"TLS handshake with client ");
         write_address(out, self.peer);
         out.extend_from_slice(b" failed: ");
         write_text(out, self.reason.as_bytes());
@@ -280,12 +270,6 @@ impl Level {
     pub fn parse(text: &str) -> Option<Level> {
         Level::ALL.into_iter().find(|level| level.name() == text)
     }
-}
-
-/// `2026-11-24T18:34:25.123Z [error] text`, without a line end; the text's control characters escaped.
-pub fn write_error_line(out: &mut Vec<u8>, now_ms: u64, level: Level, text: &[u8]) {
-    write_error_head(out, now_ms, level);
-    write_text(out, text);
 }
 
 /// What stands before an error line's text.

@@ -204,7 +204,6 @@ fn a_failed_handshake_names_peer_sni_alert_and_reason() {
     let failure = HandshakeFailure {
         peer: "[2001:db8::1]:5".parse().unwrap(),
         port: 8_443,
-        side: Side::Client,
         sni: Some("a\"b"),
         alert: Some("handshake_failure"),
         reason: "no certificate\nfor it",

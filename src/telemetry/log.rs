@@ -14,7 +14,7 @@ use crate::limits::{
 };
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -43,18 +43,6 @@ pub enum Target {
     Stdout,
     Stderr,
     File(PathBuf),
-}
-
-impl Target {
-    /// The value of a log directive: `off`, `/dev/stdout`, `/dev/stderr`, or a path, relative ones to `prefix`.
-    pub fn parse(text: &str, prefix: &Path) -> Target {
-        match text {
-            "off" => Target::Off,
-            "/dev/stdout" => Target::Stdout,
-            "/dev/stderr" => Target::Stderr,
-            path => Target::File(prefix.join(path)),
-        }
-    }
 }
 
 /// Kong's proxy_access_log, proxy_error_log, admin_access_log …
@@ -102,22 +90,7 @@ pub struct LogTargets {
 }
 
 impl LogTargets {
-    /// Kong's defaults: files under `logs` of the prefix, no access log of the status listener, level notice.
-    pub fn in_prefix(prefix: &Path) -> LogTargets {
-        let paths = [
-            "logs/access.log",
-            "logs/error.log",
-            "logs/admin_access.log",
-            "logs/error.log",
-            "off",
-            "logs/status_error.log",
-        ];
-        LogTargets {
-            targets: paths.map(|path| Target::parse(path, prefix)),
-            level: Level::Notice,
-        }
-    }
-
+    /// Nothing is written; level notice, Kong's default.
     pub fn off() -> LogTargets {
         LogTargets {
             targets: [const { Target::Off }; SINKS],
@@ -329,16 +302,6 @@ struct Buffer {
 }
 
 impl CoreLog {
-    /// Whether anything written to `sink` goes anywhere.
-    pub fn enabled(&self, sink: Sink) -> bool {
-        self.shared.enabled(sink)
-    }
-
-    /// Whether an error line of `level` is written.
-    pub fn error_enabled(&self, level: Level) -> bool {
-        self.shared.level_enabled(level) && self.shared.enabled(Sink::Error)
-    }
-
     /// Appends what `write` appends, as one line; it must not contain a line end.
     pub fn line(&mut self, sink: Sink, write: impl FnOnce(&mut Vec<u8>)) {
         if !self.shared.enabled(sink) {
@@ -421,10 +384,6 @@ pub struct LogHandle {
 }
 
 impl LogHandle {
-    pub fn enabled(&self, sink: Sink) -> bool {
-        self.shared.enabled(sink)
-    }
-
     /// A line of the proxy's error log. The text is cut at `LOG_TEXT_SIZE_MAX`.
     pub fn error(&self, level: Level, text: impl Display) {
         self.error_to(Sink::Error, level, text);

@@ -333,10 +333,6 @@ impl CoreMetrics {
         self.requests
     }
 
-    pub fn core(&self) -> usize {
-        self.core
-    }
-
     /// The sums of (service, route), for the exposition.
     pub(super) fn routes(&self) -> &[RouteSeries] {
         &self.routes

@@ -15,7 +15,6 @@ use zeroize::{Zeroize, Zeroizing};
 /// A chain, leaf first, with the leaf's private key.
 pub struct KeyPair {
     algorithm: Algorithm,
-    leaf_digest: Digest,
     chain_digest: Digest,
     /// Taken by the first use: nothing of the key's encoding stays then.
     source: Mutex<Option<Source>>,
@@ -85,7 +84,6 @@ impl KeyPair {
                     "the public key is neither RSA, nor ECDSA on P-256, P-384 or P-521, nor Ed25519"
                         .into(),
             })?,
-            leaf_digest: sha256(&[leaf]),
             chain_digest: sha256(&chain.iter().map(Vec::as_slice).collect::<Vec<_>>()),
             source: Mutex::new(Some(Source {
                 chain: chain.into_iter().map(CertificateDer::from).collect(),
@@ -101,11 +99,6 @@ impl KeyPair {
             Algorithm::P256 | Algorithm::P384 | Algorithm::P521 => KeyClass::Ecdsa,
             Algorithm::Ed25519 => KeyClass::Ed25519,
         }
-    }
-
-    /// SHA-256 over the leaf's DER.
-    pub fn leaf_digest(&self) -> &Digest {
-        &self.leaf_digest
     }
 
     /// DER of the leaf; builds the pair, so it fails as [`KeyPair::check`] does.

@@ -21,20 +21,6 @@ pub enum Mode {
     Ring,
 }
 
-impl std::str::FromStr for Mode {
-    type Err = ProviderError;
-
-    fn from_str(name: &str) -> Result<Self, ProviderError> {
-        match name.to_ascii_lowercase().as_str() {
-            "auto" => Ok(Self::Auto),
-            "mixed" => Ok(Self::Mixed),
-            "aws-lc" | "aws-lc-rs" | "aws_lc_rs" => Ok(Self::AwsLc),
-            "ring" => Ok(Self::Ring),
-            _ => Err(ProviderError::Mode { name: name.into() }),
-        }
-    }
-}
-
 /// A provider with the reason it was taken: one log line and one metric.
 #[derive(Clone, Debug)]
 pub struct Chosen {
@@ -46,10 +32,6 @@ pub struct Chosen {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProviderError {
-    #[error("crypto provider `{name}` is not known; auto, mixed, aws-lc and ring are accepted")]
-    Mode { name: String },
-    #[error("TLS version `{name}` is not offered; TLSv1.2 and TLSv1.3 are accepted")]
-    Version { name: String },
     #[error("cipher suite `{name}` is not offered")]
     Suite { name: String },
     #[error("key exchange group `{name}` is not offered")]
@@ -84,17 +66,6 @@ impl Version {
             Self::Tls12 => &rustls::version::TLS12,
             Self::Tls13 => &rustls::version::TLS13,
         }
-    }
-}
-
-impl std::str::FromStr for Version {
-    type Err = ProviderError;
-
-    fn from_str(name: &str) -> Result<Self, ProviderError> {
-        Self::ALL
-            .into_iter()
-            .find(|version| version.name().eq_ignore_ascii_case(name))
-            .ok_or_else(|| ProviderError::Version { name: name.into() })
     }
 }
 
@@ -218,7 +189,7 @@ impl Chosen {
                 .iter()
                 .find(|suite| u16::from(suite.suite()) == *id);
             named.push(*suite.ok_or_else(|| ProviderError::Suite {
-                name: shown_suite(*id),
+                name: shown(&SUITES, *id),
             })?);
         }
         let mut left = Vec::new();
@@ -249,61 +220,28 @@ impl Chosen {
             .find(|group| u16::from(group.name()) == id)
             .copied()
             .ok_or_else(|| ProviderError::Group {
-                name: group_name(NamedGroup::from(id))
-                    .map_or_else(|| format!("{id:#06x}"), str::to_owned),
+                name: shown(&GROUPS, id),
             })
     }
 }
 
-/// IANA's numbers of suites given by IANA's or OpenSSL's names.
-pub fn suites_from_names<'a>(
-    names: impl IntoIterator<Item = &'a str>,
-) -> Result<Vec<u16>, ProviderError> {
-    names
-        .into_iter()
-        .map(|name| {
-            SUITES
-                .iter()
-                .find(|(_, openssl, iana)| {
-                    openssl.eq_ignore_ascii_case(name) || iana.eq_ignore_ascii_case(name)
-                })
-                .map(|(id, ..)| *id)
-                .ok_or_else(|| ProviderError::Suite { name: name.into() })
-        })
-        .collect()
-}
-
-/// IANA's numbers of groups given by the names in use (`P-256`, `secp256r1` and `prime256v1` are one).
-pub fn groups_from_names<'a>(
-    names: impl IntoIterator<Item = &'a str>,
-) -> Result<Vec<u16>, ProviderError> {
-    names
-        .into_iter()
-        .map(|name| {
-            GROUPS
-                .iter()
-                .find(|(_, names)| names.iter().any(|known| known.eq_ignore_ascii_case(name)))
-                .map(|(id, _)| *id)
-                .ok_or_else(|| ProviderError::Group { name: name.into() })
-        })
-        .collect()
-}
-
 /// OpenSSL's name: what nginx and Kong log.
 pub(crate) fn suite_name(suite: SupportedCipherSuite) -> &'static str {
-    let id = u16::from(suite.suite());
-    SUITES
-        .iter()
-        .find(|(known, ..)| *known == id)
-        .map_or("unknown", |(_, openssl, _)| openssl)
+    named(&SUITES, suite.suite().into()).unwrap_or("unknown")
 }
 
 pub(crate) fn group_name(group: NamedGroup) -> Option<&'static str> {
-    let id = u16::from(group);
-    GROUPS
-        .iter()
-        .find(|(known, _)| *known == id)
-        .and_then(|(_, names)| names.first().copied())
+    named(&GROUPS, group.into())
+}
+
+fn named(table: &[(u16, &'static str)], id: u16) -> Option<&'static str> {
+    let row = table.iter().find(|(known, _)| *known == id);
+    row.map(|(_, name)| *name)
+}
+
+/// The name, where there is one, of what a directive asked for.
+fn shown(table: &[(u16, &'static str)], id: u16) -> String {
+    named(table, id).map_or_else(|| format!("{id:#06x}"), str::to_owned)
 }
 
 /// Builds signing keys: the process's default provider, aws-lc-rs where none is installed (tests, `check`).
@@ -363,60 +301,25 @@ fn rank(suite: SupportedCipherSuite, aes_in_hardware: bool) -> (u8, u8, u8) {
     (version, aead, u8::from(name.contains("RSA")))
 }
 
-fn shown_suite(id: u16) -> String {
-    SUITES.iter().find(|(known, ..)| *known == id).map_or_else(
-        || format!("{id:#06x}"),
-        |(_, openssl, _)| (*openssl).to_owned(),
-    )
-}
-
-/// (IANA number, OpenSSL's name, IANA's name).
-const SUITES: [(u16, &str, &str); 9] = [
-    (0x1301, "TLS_AES_128_GCM_SHA256", "TLS_AES_128_GCM_SHA256"),
-    (0x1302, "TLS_AES_256_GCM_SHA384", "TLS_AES_256_GCM_SHA384"),
-    (
-        0x1303,
-        "TLS_CHACHA20_POLY1305_SHA256",
-        "TLS_CHACHA20_POLY1305_SHA256",
-    ),
-    (
-        0xc02b,
-        "ECDHE-ECDSA-AES128-GCM-SHA256",
-        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
-    ),
-    (
-        0xc02c,
-        "ECDHE-ECDSA-AES256-GCM-SHA384",
-        "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
-    ),
-    (
-        0xc02f,
-        "ECDHE-RSA-AES128-GCM-SHA256",
-        "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
-    ),
-    (
-        0xc030,
-        "ECDHE-RSA-AES256-GCM-SHA384",
-        "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
-    ),
-    (
-        0xcca8,
-        "ECDHE-RSA-CHACHA20-POLY1305",
-        "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
-    ),
-    (
-        0xcca9,
-        "ECDHE-ECDSA-CHACHA20-POLY1305",
-        "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
-    ),
+/// By IANA's number: OpenSSL's name, which for suites of TLS 1.3 is IANA's too.
+const SUITES: [(u16, &str); 9] = [
+    (0x1301, "TLS_AES_128_GCM_SHA256"),
+    (0x1302, "TLS_AES_256_GCM_SHA384"),
+    (0x1303, "TLS_CHACHA20_POLY1305_SHA256"),
+    (0xc02b, "ECDHE-ECDSA-AES128-GCM-SHA256"),
+    (0xc02c, "ECDHE-ECDSA-AES256-GCM-SHA384"),
+    (0xc02f, "ECDHE-RSA-AES128-GCM-SHA256"),
+    (0xc030, "ECDHE-RSA-AES256-GCM-SHA384"),
+    (0xcca8, "ECDHE-RSA-CHACHA20-POLY1305"),
+    (0xcca9, "ECDHE-ECDSA-CHACHA20-POLY1305"),
 ];
 
-/// (IANA number, names; the first is shown).
-const GROUPS: [(u16, &[&str]); 4] = [
-    (0x11ec, &["X25519MLKEM768"]),
-    (0x001d, &["X25519"]),
-    (0x0017, &["P-256", "secp256r1", "prime256v1"]),
-    (0x0018, &["P-384", "secp384r1"]),
+/// By IANA's number: the name in use.
+const GROUPS: [(u16, &str); 4] = [
+    (0x11ec, "X25519MLKEM768"),
+    (0x001d, "X25519"),
+    (0x0017, "P-256"),
+    (0x0018, "P-384"),
 ];
 
 #[cfg(test)]
@@ -464,46 +367,6 @@ mod tests {
         assert_eq!(
             order(false)[..2],
             ["TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_128_GCM_SHA256"]
-        );
-    }
-
-    #[test]
-    fn names_are_openssls_or_ianas_and_an_unknown_one_is_named() {
-        assert_eq!(
-            suites_from_names([
-                "ECDHE-RSA-AES128-GCM-SHA256",
-                "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"
-            ]),
-            Ok(vec![0xc02f, 0xc02f])
-        );
-        let error = suites_from_names(["DHE-RSA-AES128-GCM-SHA256"]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "cipher suite `DHE-RSA-AES128-GCM-SHA256` is not offered"
-        );
-        assert_eq!(
-            groups_from_names(["x25519", "prime256v1"]),
-            Ok(vec![0x001d, 0x0017])
-        );
-        assert!(
-            groups_from_names(["P-521"])
-                .unwrap_err()
-                .to_string()
-                .contains("P-521")
-        );
-        assert!(
-            "TLSv1.1"
-                .parse::<Version>()
-                .unwrap_err()
-                .to_string()
-                .contains("TLSv1.1")
-        );
-        assert!(
-            "openssl"
-                .parse::<Mode>()
-                .unwrap_err()
-                .to_string()
-                .contains("openssl")
         );
     }
 

@@ -58,20 +58,6 @@ pub enum HelloState {
 pub struct Hello {
     /// Lower case. An IP address counts as none (RFC 6066 §3).
     pub sni: Option<Arc<str>>,
-    offers_alpn: bool,
-    offers_http11: bool,
-    offers_h2: bool,
-}
-
-impl Hello {
-    /// `http/1.1` is offered, or no ALPN at all, which is served alike.
-    pub fn has_http11(&self) -> bool {
-        self.offers_http11 || !self.offers_alpn
-    }
-
-    pub fn has_h2(&self) -> bool {
-        self.offers_h2
-    }
 }
 
 impl ServerAcceptor {
@@ -141,17 +127,7 @@ impl ServerAcceptor {
     fn ready(&mut self, accepted: Accepted) -> Hello {
         let hello = accepted.client_hello();
         let sni: Option<Arc<str>> = hello.server_name().map(Arc::from);
-        let offers = |protocol: &[u8]| {
-            hello
-                .alpn()
-                .is_some_and(|mut offered| offered.any(|name| name == protocol))
-        };
-        let described = Hello {
-            sni: sni.clone(),
-            offers_alpn: hello.alpn().is_some(),
-            offers_http11: offers(b"http/1.1"),
-            offers_h2: offers(b"h2"),
-        };
+        let described = Hello { sni: sni.clone() };
         self.stage = Stage::Ready(accepted, sni);
         described
     }

@@ -81,9 +81,7 @@ fn plugins_run_by_priority_and_the_consumers_chain_takes_over() {
         let proven = testing::client_chain();
         let request = Request {
             client: sent.is_some().then_some(&proven),
-            now: 0,
             consumers: &consumers,
-            request_id: "r",
         };
         let mut judge = |_: &Arc<ClientChain>, _: &Arc<TrustSet>| {
             sent.clone()

@@ -159,9 +159,7 @@ fn access(
     let chain = testing::client_chain();
     let request = Request {
         client: sent.is_some().then_some(&chain),
-        now: 0,
         consumers,
-        request_id: "r",
     };
     let mut admitted = Admitted::default();
     let mut judge = |_: &Arc<ClientChain>, _: &Arc<TrustSet>| match sent

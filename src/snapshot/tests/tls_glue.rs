@@ -119,9 +119,7 @@ fn a_client_is_admitted_by_its_real_chain() {
     for (rule, client, expected) in table {
         let request = Request {
             client: client.as_ref(),
-            now: NOW,
             consumers: &snapshot.consumers,
-            request_id: "r",
         };
         let mut judge = |chain: &Arc<ClientChain>, trust: &Arc<TrustSet>| match client_auth::judge(
             chain,

@@ -88,6 +88,7 @@ pub fn open_with(
 }
 
 /// As `open`, on whatever `opener` opens; `path` is for messages. The opener is called again after a write has failed.
+#[cfg(test)]
 pub fn start(path: &Path, opener: Opener) -> Result<(Arc<Embedded>, Loaded), OpenError> {
     start_with(path, opener, || {})
 }

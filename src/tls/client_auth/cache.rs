@@ -79,7 +79,8 @@ impl VerdictCache {
         (verdict, Looked::Verified { signatures })
     }
 
-    /// Good verdicts and refusals held, for a gauge.
+    /// Good verdicts and refusals held.
+    #[cfg(test)]
     pub fn sizes(&self) -> (usize, usize) {
         (self.trusted.len(), self.refused.len())
     }

@@ -32,6 +32,7 @@ impl<K: Clone + Eq + Hash, V> Lru<K, V> {
         }
     }
 
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.places.len()
     }

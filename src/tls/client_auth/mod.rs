@@ -57,7 +57,6 @@ pub struct Trusted {
     /// Listed CAs on the verified path, nearest to the leaf first: what `mtls_auth_credentials.ca_certificate` is
     /// compared with (KONG.md §5.4). A listed CA with the same name and key as one on the path is on it as well.
     pub path_cas: Vec<Uuid>,
-    pub anchor: Uuid,
     /// Within these seconds, both included, every certificate of the path is valid.
     pub valid_from: u64,
     pub valid_until: u64,
@@ -89,13 +88,9 @@ pub fn judge(chain: &ClientChain, trust: &TrustSet, now: u64, work: &mut Work) -
         return Verdict::Refused(Reason::Malformed);
     };
     let id = |place: usize| trust.cas.listed.get(place).map(|ca| ca.id);
-    let Some(anchor) = id(found.anchor) else {
-        return Verdict::Refused(Reason::Other);
-    };
     Verdict::Trusted(Arc::new(Trusted {
         identity: Arc::new(identity),
         path_cas: found.cas.into_iter().filter_map(id).collect(),
-        anchor,
         valid_from: found.valid_from,
         valid_until: found.valid_until,
     }))

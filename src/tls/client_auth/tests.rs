@@ -524,7 +524,7 @@ fn a_verdict_carries_the_narrowest_dates_of_its_path() {
         panic!("{verdict:?}");
     };
     assert_eq!((trusted.valid_from, trusted.valid_until), (Y2025, Y2030));
-    assert_eq!(trusted.anchor, ROOT);
+    assert_eq!(trusted.path_cas, [ROOT]);
     assert_eq!(&*trusted.identity.subject_dn, "CN=c");
     assert_eq!(&*trusted.identity.alt_names[0].text, "c.example");
 }

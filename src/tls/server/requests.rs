@@ -33,10 +33,9 @@ impl fmt::Debug for RequestMap {
 /// One way of asking for a certificate.
 #[derive(Debug)]
 pub struct RequestEntry {
-    /// DER, sorted: two nodes with the same content have the same digest. Empty: any certificate is asked for.
+    /// DER, sorted: two nodes with the same content have the same digest. Empty, as where they are larger than
+    /// `CLIENT_CA_NAMES_SIZE_MAX` together: any certificate is asked for.
     pub ca_names: Vec<Vec<u8>>,
-    /// The names were larger than `CLIENT_CA_NAMES_SIZE_MAX` and none is sent.
-    pub names_dropped: bool,
     pub(super) digest: Digest,
 }
 
@@ -79,15 +78,13 @@ impl RequestEntry {
     fn new(names: Vec<Vec<u8>>) -> Self {
         // Each name stands behind a length of two bytes (RFC 8446 §4.2.4).
         let size: usize = names.iter().map(|name| name.len() + 2).sum();
-        let names_dropped = size > CLIENT_CA_NAMES_SIZE_MAX;
-        let ca_names: Vec<Vec<u8>> = match names_dropped {
+        let ca_names: Vec<Vec<u8>> = match size > CLIENT_CA_NAMES_SIZE_MAX {
             true => Vec::new(),
             false => names.into_iter().filter(|name| !name.is_empty()).collect(),
         };
         Self {
             digest: request_digest(true, ca_names.iter().map(Vec::as_slice)),
             ca_names,
-            names_dropped,
         }
     }
 }

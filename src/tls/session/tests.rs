@@ -6,7 +6,7 @@ mod resumption;
 
 use super::*;
 use crate::tls::keys::{KeyClass, KeyPair, generate_default};
-use crate::tls::provider::{Chosen, Mode, Version, choose, groups_from_names, suites_from_names};
+use crate::tls::provider::{Chosen, Mode, Version, choose};
 use crate::tls::server::{Identity, RequestMap, ServerPolicy, ServerSettings};
 use crate::tls::sni::SniTable;
 use crate::tls::tickets::{EpochSecret, Ticketer};

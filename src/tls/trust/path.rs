@@ -51,8 +51,6 @@ pub(in crate::tls) struct Found {
     /// Places in `Cas::listed` of the CAs on the path, nearest to the leaf first. A CA is an authority by its name and
     /// key, so a listed, currently valid certificate with the same two counts too; the one used comes first.
     pub cas: Vec<usize>,
-    /// The place of the anchor.
-    pub anchor: usize,
     /// Within these dates, both included, all certificates of the path are valid. Unix seconds.
     pub valid_from: u64,
     pub valid_until: u64,
@@ -385,7 +383,6 @@ impl<'a> Candidate<'a> {
         }
         Found {
             cas: listed,
-            anchor: self.anchor_place,
             valid_from,
             valid_until,
         }

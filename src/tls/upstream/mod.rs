@@ -47,6 +47,7 @@ pub struct Versions {
 }
 
 impl Versions {
+    #[cfg(test)]
     pub const ALL: Versions = Versions {
         tls12: true,
         tls13: true,
@@ -107,6 +108,7 @@ impl UpstreamTls {
         }
     }
 
+    #[cfg(test)]
     pub fn verifies(&self) -> bool {
         self.spec.verify
     }
@@ -197,13 +199,10 @@ impl CoreUpstream {
         self.configs.retain(live);
     }
 
-    /// Configurations held, for a gauge.
-    pub fn len(&self) -> usize {
+    /// Configurations held.
+    #[cfg(test)]
+    pub fn config_count(&self) -> usize {
         self.configs.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     fn config(&mut self, tls: &UpstreamTls) -> Result<Arc<ClientConfig>, UpstreamError> {

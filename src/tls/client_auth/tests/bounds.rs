@@ -105,7 +105,7 @@ fn the_signature_bound_ends_a_search_and_key_identifiers_avoid_it() {
         let Verdict::Trusted(trusted) = verdict else {
             panic!("{n}: {verdict:?}");
         };
-        assert_eq!(trusted.anchor, Uuid::from_u128(n as u128));
+        assert_eq!(trusted.path_cas, [Uuid::from_u128(n as u128)]);
         assert_eq!(
             work,
             Work {

@@ -1,6 +1,7 @@
 //! What is agreed and shown, and what a client may show.
 
 use super::*;
+use rustls::{CipherSuite, NamedGroup};
 
 // ── handshakes ──
 
@@ -78,14 +79,14 @@ fn of_two_pairs_the_one_the_client_can_verify_is_shown_ecdsa_before_rsa() {
             "suites of RSA alone",
             Version::Tls12,
             None,
-            Some("ECDHE-RSA-AES128-GCM-SHA256"),
+            Some(CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256),
             Ok(&*RSA),
         ),
         (
             "ECDSA alone",
             Version::Tls12,
             None,
-            Some("ECDHE-ECDSA-AES128-GCM-SHA256"),
+            Some(CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
             Ok(&*ECDSA),
         ),
         (
@@ -112,12 +113,9 @@ fn of_two_pairs_the_one_the_client_can_verify_is_shown_ecdsa_before_rsa() {
     ] {
         let mut client = Client::new(version);
         client.schemes = schemes;
-        if let Some(suite) = suite {
-            let id = suites_from_names([suite]).unwrap()[0];
-            client
-                .provider
-                .cipher_suites
-                .retain(|suite| u16::from(suite.suite()) == id);
+        if let Some(only) = suite {
+            let suites = &mut client.provider.cipher_suites;
+            suites.retain(|suite| suite.suite() == only);
         }
         match (connect(&core, &client.config(), "a.test"), want) {
             (Ok((_, client)), Ok(pem)) => {
@@ -141,12 +139,12 @@ fn suites_of_a_version_that_is_off_do_not_mislead_the_choice_of_the_pair() {
     let core = gateway.core();
     let mut client = Client::new(Version::Tls12);
     client.versions = Version::ALL.to_vec();
-    let ecdsa =
-        suites_from_names(["ECDHE-RSA-AES128-GCM-SHA256", "TLS_AES_128_GCM_SHA256"]).unwrap();
-    client
-        .provider
-        .cipher_suites
-        .retain(|suite| ecdsa.contains(&u16::from(suite.suite())));
+    let rsa = [
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        CipherSuite::TLS13_AES_128_GCM_SHA256,
+    ];
+    let suites = &mut client.provider.cipher_suites;
+    suites.retain(|suite| rsa.contains(&suite.suite()));
     let (session, client) = connect(&core, &client.config(), "a.test").unwrap();
     assert_eq!(session.facts().unwrap().version, "TLSv1.2");
     assert_eq!(leaf(&client), RSA.der());
@@ -220,9 +218,11 @@ fn a_broken_entity_aborts_the_handshake_and_names_the_reason() {
 #[test]
 fn a_configured_order_of_suites_and_groups_is_kept() {
     let mut gateway = Gateway::new();
-    gateway.settings.suites =
-        suites_from_names(["TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_128_GCM_SHA256"]).unwrap();
-    gateway.settings.groups = groups_from_names(["P-384"]).unwrap();
+    gateway.settings.suites = vec![
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256.into(),
+        CipherSuite::TLS13_AES_128_GCM_SHA256.into(),
+    ];
+    gateway.settings.groups = vec![NamedGroup::secp384r1.into()];
     gateway.settings.versions = vec![Version::Tls13];
     let core = gateway.core();
     // The client's key share is of another group: a HelloRetryRequest.

@@ -89,9 +89,9 @@ fn resumption_stays_within_one_identity_and_one_name() {
         for (what, other) in &others {
             assert_eq!(kind(other, "up.test"), HandshakeKind::Full, "{what}");
         }
-        assert_eq!(core.len(), 5);
+        assert_eq!(core.config_count(), 5);
         core.gc(|fingerprint| *fingerprint == same.fingerprint);
-        assert_eq!(core.len(), 1);
+        assert_eq!(core.config_count(), 1);
         let (after, _) = core.meet(&same, "up.test", &config).unwrap();
         assert_eq!(
             after.handshake_kind(),

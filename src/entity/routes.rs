@@ -226,9 +226,22 @@ fn regexes_compile(row: &Entity, _: &Context<'_>, errors: &mut Errors) {
         .chain(values.filter_map(|value| value.strip_prefix("~*").map(str::to_owned)));
     for pattern in patterns {
         if let Err(error) = regex::bytes::Regex::new(&pattern) {
-            errors.entity(format!("Router Expression failed validation: {error}"));
+            errors.entity(format!(
+                "Router Expression failed validation: {}",
+                regex_refusal(&pattern, &error)
+            ));
         }
     }
+}
+
+/// In one line, as all lines of the log: the library draws the pattern with carets below it, and its reason stands last.
+fn regex_refusal(pattern: &str, error: &regex::Error) -> String {
+    let text = error.to_string();
+    let last = text.lines().last().unwrap_or_default().trim();
+    format!(
+        "'{pattern}': {}",
+        last.strip_prefix("error: ").unwrap_or(last)
+    )
 }
 
 /// What the router cannot take is refused with the row, where Kong stores some of it (`/a?b`, the server name `*a.test`): a

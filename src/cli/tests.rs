@@ -197,6 +197,25 @@ fn check_loads_the_pem_files_that_settings_name() {
     );
 }
 
+#[test]
+fn a_hosts_file_that_is_named_must_be_there() {
+    let folder = Folder::new();
+    let hosts = folder.file("hosts", "127.0.0.1 a.test\n");
+    for (path, why) in [
+        (hosts, None),
+        (format!("{}/none", folder.path()), Some("No such file")),
+        (folder.path().to_owned(), Some("is a directory")),
+    ] {
+        let set = format!("dns_hostsfile={path}");
+        let (code, _, err) = sallyport(&["check", "-c", "/dev/null", "--set", &set]);
+        assert!(is(code, u8::from(why.is_some())), "{err}");
+        if let Some(why) = why {
+            let told = format!("error: flag --set: dns_hostsfile: {path}: {why}");
+            assert!(err.contains(&told), "{told} in {err}");
+        }
+    }
+}
+
 const ENCRYPTED_KEY: &str =
     "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n";
 

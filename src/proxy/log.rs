@@ -133,10 +133,11 @@ pub fn exchange(
     if let (Source::Error | Source::Service, Some(reason)) = (source, &exchange.reason) {
         error(
             core,
-            if source == Source::Error {
-                Level::Error
-            } else {
-                Level::Warn
+            match (source, exchange.status) {
+                // Of a coding or version that is not served: no fault of ours, and scanners try both.
+                (Source::Error, 501 | 505) => Level::Info,
+                (Source::Error, _) => Level::Error,
+                _ => Level::Warn,
             },
             format_args!(
                 "{status} to {client}: {reason}{asked}, request_id: {id}",

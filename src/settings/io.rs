@@ -40,7 +40,7 @@ impl Invocation {
         let mut evaluated = super::evaluate(&sources);
         evaluated.errors.extend(unread);
         absolute_prefix(&mut evaluated.settings);
-        let pem_problems = pem_problems(&evaluated);
+        let pem_problems = file_problems(&evaluated);
         evaluated.errors.extend(pem_problems);
         match placement(&evaluated.settings) {
             Ok(Placement { warning: None, .. }) => {}
@@ -178,7 +178,7 @@ fn placement_problem(evaluated: &Evaluated, message: String) -> Problem {
 }
 
 /// Files that cannot be read or hold nothing usable, in Kong's words (KONG.md §4.2).
-fn pem_problems(evaluated: &Evaluated) -> Vec<Problem> {
+fn file_problems(evaluated: &Evaluated) -> Vec<Problem> {
     let settings = &evaluated.settings;
     let mut problems = Vec::new();
     let mut note = |directive: &str, message: String| {
@@ -257,7 +257,23 @@ fn pem_problems(evaluated: &Evaluated) -> Vec<Problem> {
             ),
         );
     }
+    // Without the default one, as in an empty container, all names are the name servers'.
+    if evaluated.given.contains_key("dns_hostsfile")
+        && let Err(why) = is_readable(&settings.dns_hostsfile)
+    {
+        note(
+            "dns_hostsfile",
+            format!("{}: {why}", settings.dns_hostsfile.display()),
+        );
+    }
     problems
+}
+
+fn is_readable(path: &Path) -> std::io::Result<()> {
+    match std::fs::File::open(path)?.metadata()?.is_dir() {
+        true => Err(std::io::ErrorKind::IsADirectory.into()),
+        false => Ok(()),
+    }
 }
 
 fn holds_certificate(source: &PemSource) -> Result<(), String> {

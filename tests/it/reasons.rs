@@ -127,6 +127,24 @@ fn a_handshake_that_failed_has_its_cause_in_words() {
     gateway.error_line(&["no ALPN protocol in common; http/1.1 is served"]);
 }
 
+#[test]
+fn a_name_that_is_not_found_tells_of_a_hosts_file_that_cannot_be_read() {
+    let gateway = Setup::new(json!({"services": [{
+        "name": "s", "url": "http://backend.invalid:1", "routes": [{"paths": ["/"]}],
+    }]}))
+    .file("hosts", "127.0.0.1 backend.invalid\n")
+    .set("dns_hostsfile", "@hosts")
+    .start();
+    let hosts = gateway.files().folder().join("hosts");
+    std::fs::remove_file(&hosts).expect("the file");
+    std::fs::create_dir(&hosts).expect("a folder in its place");
+    gateway.get("a", "/").assert_status(503);
+    gateway.error_line(&[
+        "[warn] name backend.invalid:",
+        "dns_hostsfile cannot be read",
+    ]);
+}
+
 /// By OpenSSL: no library of ours makes one.
 fn short_pair(folder: &std::path::Path) -> (String, String) {
     let (cert, key) = (folder.join("c.pem"), folder.join("k.pem"));

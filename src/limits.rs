@@ -94,6 +94,8 @@ const _: () = assert!(HEAD_BUFFER_SIZE_MAX as usize <= REQUEST_HEAD_SIZE_MAX);
 pub const HEAD_BUFFERS_MAX: u32 = 64;
 /// Upper end of `large_client_header_buffers`: size of one (bytes).
 pub const HEAD_BUFFER_SIZE_MAX: u64 = 64 * 1024;
+/// What is looked at of a refused head for the log's line: a kilobyte tells which request it was.
+pub const REFUSED_LINE_SIZE_MAX: usize = 1024;
 /// Upper end of `request_field_count_max`: what the parser can hold.
 pub const FIELD_COUNT_MAX: u32 = HEAD_FIELD_COUNT_CAP as u32;
 /// Upper end of `connections_max`, per core: Linux's default `fs.nr_open`.

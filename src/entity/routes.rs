@@ -241,10 +241,23 @@ fn regexes_compile(row: &Entity, _: &Context<'_>, errors: &mut Errors) {
         .iter()
         .filter_map(|path| path.strip_prefix('~').map(str::to_owned))
         .chain(values.filter_map(|value| value.strip_prefix("~*").map(str::to_owned)));
-    let refused = patterns.filter_map(|pattern| regex::bytes::Regex::new(&pattern).err());
-    for error in refused.take(ERRORS_IN_ONE_PLACE_MAX) {
-        errors.entity(format!("Router Expression failed validation: {error}"));
+    let refused = patterns.filter_map(|pattern| {
+        let error = regex::bytes::Regex::new(&pattern).err()?;
+        Some(regex_refusal(&pattern, &error))
+    });
+    for reason in refused.take(ERRORS_IN_ONE_PLACE_MAX) {
+        errors.entity(format!("Router Expression failed validation: {reason}"));
     }
+}
+
+/// In one line, as all lines of the log: the library draws the pattern with carets below it, and its reason stands last.
+fn regex_refusal(pattern: &str, error: &regex::Error) -> String {
+    let text = error.to_string();
+    let last = text.lines().last().unwrap_or_default().trim();
+    format!(
+        "'{pattern}': {}",
+        last.strip_prefix("error: ").unwrap_or(last)
+    )
 }
 
 /// What the router cannot take is refused with the row, where Kong stores some of it (`/a?b`, the server name `*a.test`): a

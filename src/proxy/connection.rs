@@ -139,7 +139,10 @@ async fn serve_request(
     if let Err(end) = head_read {
         return match end {
             HeadEnd::Gone => After::Close,
-            HeadEnd::Refused(refusal) => turn.answer(refusal, true).await,
+            HeadEnd::Refused(refusal, line) => {
+                exchange.borrow_mut().line = Some(Box::new(line));
+                turn.answer(refusal, true).await
+            }
         };
     }
     let Scratch {
@@ -297,7 +300,7 @@ struct Turn<'a> {
     stream: &'a Stream,
     client: &'a Client,
     exchange: &'a RefCell<Exchange>,
-    /// `None` where the request could not be parsed.
+    /// `None` where the request could not be parsed; the exchange has its `line` then.
     head: Option<(&'a head::RequestHead, &'a [u8])>,
     route: Option<&'a Route>,
 }

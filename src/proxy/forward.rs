@@ -293,7 +293,7 @@ impl Forward<'_> {
             .flush(Some(ring::now() + write_timeout))
             .await
         {
-            let (status, reason) = describe(error);
+            let (status, reason) = unsent(error);
             return Attempt::NoResponse { status, reason };
         }
         if self.expects_continue && !content.mover.done() && !content.begun {
@@ -499,10 +499,14 @@ fn verdict_turned() -> Refusal {
     refusal
 }
 
-pub(super) fn describe(error: WriteError) -> (u16, Arc<str>) {
+/// The request's head did not leave.
+fn unsent(error: WriteError) -> (u16, Arc<str>) {
     match error {
-        WriteError::TimedOut => (504, "timed out while sending".into()),
-        WriteError::Failed(reason) => (502, reason),
+        WriteError::TimedOut => (504, "upstream timed out while taking the request".into()),
+        WriteError::Failed(reason) => {
+            let reason = format!("sending to the upstream failed: {reason}");
+            (502, reason.into())
+        }
     }
 }
 

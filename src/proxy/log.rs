@@ -97,6 +97,8 @@ pub fn cause(core: &Core, exchange: &Exchange, service: Option<&Service>) {
         return;
     };
     let level = match source_of(exchange) {
+        // Of a coding or version that is not served: no fault of ours, and scanners try both.
+        Source::Error if matches!(exchange.status, 501 | 505) => Level::Info,
         Source::Error => Level::Error,
         // A response that came from the upstream has a reason only when it was cut.
         Source::Service => Level::Warn,
@@ -177,18 +179,21 @@ pub fn exchange(
     let identity = client.identity();
     let issuer = identity.map(|identity| &*identity.issuer_dn);
     let field = |name: Name| head.and_then(|(head, raw)| head.first(raw, name));
+    let line = exchange.line.as_deref();
     let record = Record {
         started_ms: unix_ms(exchange.started_at),
         client_ip: exchange.client_ip,
         client_port: client.peer.port(),
         listener_port: client.listener_port,
         request_id: exchange.id(),
-        method: head
-            .map(|(head, raw)| head.method_span.of(raw))
-            .unwrap_or_default(),
-        target: head
-            .map(|(head, raw)| head.target.of(raw))
-            .unwrap_or_default(),
+        method: match head {
+            Some((head, raw)) => head.method_span.of(raw),
+            None => line.map_or(b"", |line| &line.method),
+        },
+        target: match head {
+            Some((head, raw)) => head.target.of(raw),
+            None => line.map_or(b"", |line| &line.target),
+        },
         http_version: match head {
             Some((head, _)) if head.version == Version::Http10 => "HTTP/1.0",
             _ => "HTTP/1.1",

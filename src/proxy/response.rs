@@ -6,10 +6,10 @@ use crate::http1::fields::{ConnectionOptions, Name};
 use crate::http1::framing::{self, Framing};
 use crate::http1::head::{self, HeadLimits, Method, Parsed, ResponseHead, Version};
 use crate::proxy::exchange::{Exchange, TOO_MANY_OPTIONS};
-use crate::proxy::forward::{Forward, describe};
+use crate::proxy::forward::Forward;
 use crate::proxy::pump::{self, Bounds, Broken, Emit, Mover, SourceFault};
 use crate::proxy::rewrite::{self, ResponseParts};
-use crate::proxy::stream::{Fill, Stream};
+use crate::proxy::stream::{Fill, Stream, WriteError};
 use crate::ring;
 use monoio::time::Instant;
 use std::cell::{Cell, RefCell};
@@ -36,10 +36,10 @@ impl Forward<'_> {
                 .await?;
             // Interim responses too: one that claims content is read in two ways (RFC 9110 §8.6).
             let framing = framing::response_framing(response, raw, self.head.method)
-                .map_err(|error| Fault::upstream(502, error.reason()))?;
+                .map_err(|error| Fault::refused(error.reason()))?;
             let options = ConnectionOptions::of(&response.fields, raw);
             if options.too_many() {
-                return Err(Fault::upstream(502, TOO_MANY_OPTIONS));
+                return Err(Fault::refused(TOO_MANY_OPTIONS));
             }
             if !(100..200).contains(&response.status) || response.status == 101 {
                 break (framing, options);
@@ -70,7 +70,7 @@ impl Forward<'_> {
                 self.stream
                     .flush(Some(ring::now() + send_timeout))
                     .await
-                    .map_err(|error| Fault::Client(describe(error).1))?;
+                    .map_err(|error| Fault::client(error))?;
                 progress.interim.set(false);
             }
         };
@@ -119,7 +119,7 @@ impl Forward<'_> {
                 let window = plain.len().min(crate::limits::BUFFER_SIZE);
                 mover
                     .step(&plain[..window], out)
-                    .map_err(|error| Fault::upstream(502, error.reason()))?
+                    .map_err(|error| Fault::refused(error.reason()))?
             };
             upstream.consume(taken);
             if taken == 0 {
@@ -141,7 +141,7 @@ impl Forward<'_> {
             self.stream
                 .flush(Some(ring::now() + send_timeout))
                 .await
-                .map_err(|error| Fault::Client(describe(error).1))?;
+                .map_err(|error| Fault::client(error))?;
         } else {
             let bounds = Bounds {
                 read_timeout,
@@ -152,8 +152,8 @@ impl Forward<'_> {
             pump::relay(self.core, upstream, self.stream, &mut mover, &bounds, close)
                 .await
                 .map_err(|broken| match broken {
-                    Broken::Sink(error) => Fault::Client(describe(error).1),
-                    Broken::Source(fault) => Fault::upstream(502, source_reason(&fault)),
+                    Broken::Sink(error) => Fault::client(error),
+                    Broken::Source(fault) => Fault::source(&fault),
                 })?;
         }
         Ok(Received {
@@ -188,7 +188,7 @@ impl Forward<'_> {
                     Parsed::Partial
                 } else {
                     head::parse_response(&plain, &limits, response)
-                        .map_err(|error| Fault::upstream(502, error.reason()))?
+                        .map_err(|error| Fault::refused(error.reason()))?
                 };
                 if parsed == Parsed::Complete {
                     raw.clear();
@@ -220,7 +220,9 @@ impl Forward<'_> {
                         "upstream timed out while reading response header",
                     ));
                 }
-                Fill::Failed(reason) => return Err(Fault::silent(502, &reason)),
+                Fill::Failed(reason) => {
+                    return Err(Fault::silent(502, &unread(&reason)));
+                }
             }
         }
     }
@@ -289,6 +291,32 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    fn client(error: WriteError) -> Self {
+        Fault::Client(match error {
+            WriteError::TimedOut => "the client timed out while it was sent the response".into(),
+            WriteError::Failed(reason) => format!("sending to the client failed: {reason}").into(),
+        })
+    }
+
+    fn source(fault: &SourceFault) -> Self {
+        match fault {
+            SourceFault::Malformed(error) => Fault::refused(error.reason()),
+            SourceFault::Truncated => {
+                Fault::upstream(502, "upstream closed the connection inside a response")
+            }
+            SourceFault::TimedOut => {
+                Fault::upstream(502, "upstream timed out while sending a response")
+            }
+            SourceFault::TooLarge => Fault::refused("response is too large"),
+            SourceFault::Failed(reason) => Fault::upstream(502, &unread(reason)),
+        }
+    }
+
+    /// What the upstream has sent is not passed on.
+    fn refused(why: &str) -> Self {
+        Fault::upstream(502, &format!("the upstream's response is refused: {why}"))
+    }
+
     fn upstream(status: u16, reason: &str) -> Self {
         Fault::Upstream {
             status,
@@ -313,14 +341,8 @@ impl Fault {
     }
 }
 
-fn source_reason(fault: &SourceFault) -> &str {
-    match fault {
-        SourceFault::Malformed(error) => error.reason(),
-        SourceFault::Truncated => "upstream closed the connection inside a response",
-        SourceFault::TimedOut => "upstream timed out while sending a response",
-        SourceFault::TooLarge => "response is too large",
-        SourceFault::Failed(reason) => reason,
-    }
+fn unread(reason: &str) -> String {
+    format!("reading from the upstream failed: {reason}")
 }
 
 fn is_websocket(response: &ResponseHead, raw: &[u8]) -> bool {

@@ -336,14 +336,14 @@ fn accepted_with_a_warning(
         .filter(|plugin| !PLUGINS_SERVED.contains(&plugin.as_str()))
     {
         let kind = if BUNDLED_PLUGINS.contains(&plugin.as_str()) {
-            "a plugin of Kong that"
+            "a plugin of Kong that this gateway does not have"
         } else {
-            "not a plugin that"
+            "no plugin that this gateway has"
         };
         report.warn(
             "plugins",
             &source(given, "plugins"),
-            format!("`{plugin}` is {kind} this gateway has; it cannot be configured"),
+            format!("`{plugin}` is {kind}; it cannot be configured"),
         );
     }
 }

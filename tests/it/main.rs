@@ -27,6 +27,7 @@ mod life;
 mod life_drain;
 mod life_engine;
 mod life_reload;
+mod reasons;
 mod routing;
 mod smuggling;
 mod store_mending;

@@ -547,11 +547,11 @@ fn accepted_values_that_do_less_are_warned_about() {
         ),
         (
             &[("plugins", "bundled,rate-limiting")],
-            "`rate-limiting` is a plugin of Kong that",
+            "`rate-limiting` is a plugin of Kong that this gateway does not have; it cannot be configured",
         ),
         (
             &[("plugins", "bundled,mine")],
-            "`mine` is not a plugin that",
+            "`mine` is no plugin that this gateway has; it cannot be configured",
         ),
         (
             &[("ssl_protocols", "TLSv1.3")],

@@ -71,6 +71,8 @@ pub struct Facts {
     pub path_len: Option<u32>,
     /// keyCertSign of keyUsage; `None` without the extension.
     pub cert_sign: Option<bool>,
+    /// digitalSignature of keyUsage; `None` without the extension.
+    pub digital_signature: Option<bool>,
     /// `None` without the extension.
     pub extended_key_usage: Option<ExtendedKeyUsage>,
     pub subject_key_id: Option<Box<[u8]>>,
@@ -153,6 +155,7 @@ impl Facts {
             is_ca: extensions.basic_constraints.is_some_and(|(ca, _)| ca),
             path_len: extensions.basic_constraints.and_then(|(_, len)| len),
             cert_sign: extensions.cert_sign,
+            digital_signature: extensions.digital_signature,
             extended_key_usage: extensions.extended_key_usage,
             subject_key_id: extensions.subject_key_id.map(Into::into),
             authority_key_id: extensions.authority_key_id.map(Into::into),
@@ -173,6 +176,7 @@ pub fn subject_der(der: &[u8]) -> Result<Vec<u8>, ParseError> {
 struct Extensions<'a> {
     basic_constraints: Option<(bool, Option<u32>)>,
     cert_sign: Option<bool>,
+    digital_signature: Option<bool>,
     extended_key_usage: Option<ExtendedKeyUsage>,
     subject_key_id: Option<&'a [u8]>,
     authority_key_id: Option<&'a [u8]>,
@@ -201,6 +205,7 @@ impl<'a> Extensions<'a> {
                 }
                 ParsedExtension::KeyUsage(usage) => {
                     read.cert_sign = Some(usage.key_cert_sign());
+                    read.digital_signature = Some(usage.digital_signature());
                 }
                 ParsedExtension::ExtendedKeyUsage(usage) => {
                     read.extended_key_usage = Some(ExtendedKeyUsage {

@@ -195,7 +195,7 @@ fn a_certificate_says_what_was_put_into_it() {
     let facts = &identity.facts;
     assert_eq!((facts.not_before, facts.not_after), (1_577_836_800, LAST));
     assert!(!facts.is_ca && !facts.self_issued());
-    assert_eq!(facts.cert_sign, None);
+    assert_eq!((facts.cert_sign, facts.digital_signature), (None, None));
     let usage = facts.extended_key_usage.unwrap();
     assert_eq!(
         (usage.client_auth, usage.server_auth, usage.any),

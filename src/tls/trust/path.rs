@@ -72,6 +72,9 @@ pub(in crate::tls) fn find<S: AsRef<[u8]>>(
     let leaf = Facts::parse(leaf_der).map_err(|_| Reason::Malformed)?;
     let leaf_der = CertificateDer::from(leaf_der);
     let end_entity = EndEntityCert::try_from(&leaf_der).map_err(|why| Reason::of(&why))?;
+    if let Some(outcome) = listed_itself(cas, &leaf, &leaf_der, rules, now) {
+        return outcome;
+    }
 
     let intermediates = Intermediates::choose(cas, &leaf, sent, rules, work);
     let anchors = Anchors::choose(cas, &leaf, &intermediates, rules);
@@ -122,6 +125,37 @@ pub(in crate::tls) fn find<S: AsRef<[u8]>>(
             .get()
             .unwrap_or_else(|| explain(Reason::of(&why), cas, &leaf, &intermediates, rules, now))),
     }
+}
+
+/// A certificate that is on the list itself, as that of an upstream which signed its own: OpenSSL asks nobody else to vouch
+/// for it, webpki takes no CA certificate for a leaf. It is held to what a leaf is held to. `None`: it is not listed, or
+/// what is listed may not end a path.
+fn listed_itself(
+    cas: &Cas,
+    leaf: &Facts,
+    der: &[u8],
+    rules: Rules,
+    now: u64,
+) -> Option<Result<Found, Reason>> {
+    let mut named = cas.named(&leaf.subject);
+    let (place, _) = named.find(|(_, ca)| ca.der.as_ref() == der)?;
+    if !rules.partial && !leaf.self_issued() {
+        return None;
+    }
+    Some(if now > leaf.not_after {
+        Err(Reason::Expired)
+    } else if now < leaf.not_before {
+        Err(Reason::NotYetValid)
+    } else if !rules.purpose.allowed_by(leaf) || leaf.digital_signature == Some(false) {
+        Err(Reason::Purpose)
+    } else {
+        Ok(Found {
+            cas: vec![place],
+            anchor: place,
+            valid_from: leaf.not_before,
+            valid_until: leaf.not_after,
+        })
+    })
 }
 
 /// webpki's reason made precise by what it does not tell.

@@ -1,5 +1,6 @@
 mod bounds;
 mod cache;
+mod constraints;
 
 use super::*;
 use crate::tls::trust::Options;

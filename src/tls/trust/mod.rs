@@ -3,6 +3,7 @@
 //! Both follow OpenSSL's rule rather than webpki's: a self-issued certificate is an anchor; any other listed one only
 //! helps to build a path, unless `allow_partial_chain` makes it an anchor too (DESIGN.md "Chains", KONG.md §5.1).
 
+mod counted;
 pub(in crate::tls) mod path;
 mod reason;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! How an upstream's certificate is verified: path, depth and name, or not at all.
 
 use super::UpstreamError;
+use super::sessions::Sessions;
 use crate::limits;
 use crate::tls::possession;
 use crate::tls::trust::path::{self, Purpose, Rules, Work};
@@ -17,6 +18,8 @@ use webpki::EndEntityCert;
 pub(super) struct VerifyPath {
     pub roots: Arc<Roots>,
     pub depth: usize,
+    /// Told how long a path is good.
+    pub sessions: Arc<Sessions>,
     pub algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -38,7 +41,7 @@ impl VerifyPath {
             depth: self.depth,
             sent: limits::UPSTREAM_INTERMEDIATES_MAX,
         };
-        path::find(
+        let found = path::find(
             &self.roots.cas,
             leaf,
             sent,
@@ -54,7 +57,9 @@ impl VerifyPath {
                 name: name.to_str().into_owned(),
             },
             reason => UpstreamError::Verify { reason },
-        })
+        })?;
+        self.sessions.verified(name, now, found.valid_until);
+        Ok(())
     }
 }
 

@@ -161,6 +161,13 @@ struct FieldLookup<'a> {
 }
 
 impl router::Headers for FieldLookup<'_> {
+    fn each(&self, line: &mut dyn FnMut(&[u8], &[u8])) -> bool {
+        for field in &self.head.fields {
+            line(field.name.of(self.raw), field.value.of(self.raw));
+        }
+        true
+    }
+
     fn any(&self, name: &str, value: &mut dyn FnMut(&[u8]) -> bool) -> bool {
         let same = |byte: (&u8, u8)| {
             let folded = if *byte.0 == b'_' {
@@ -210,4 +217,32 @@ pub(super) fn check_protocol(
     }
     refusal.fields.push(("Location", location));
     Err(refusal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use router::Headers;
+
+    /// Without it each header name that some route asks for would be looked up in each request.
+    #[test]
+    fn the_router_is_offered_every_field_line() {
+        let raw = b"GET / HTTP/1.1\r\nHost: a\r\nX-One: 1\r\nx_one: 2\r\n\r\n";
+        let mut head = head::RequestHead::new();
+        let limits = head::HeadLimits {
+            head_size_max: 1024,
+            field_count_max: 10,
+            line_size_max: 1024,
+        };
+        let parsed = head::parse_request(raw, &limits, &mut head);
+        assert_eq!(parsed, Ok(head::Parsed::Complete));
+        let lookup = FieldLookup { head: &head, raw };
+        let mut lines = Vec::new();
+        assert!(lookup.each(&mut |name, value| lines.push([name.to_vec(), value.to_vec()])));
+        let text = |name: &str, value: &str| [name.as_bytes().to_vec(), value.as_bytes().to_vec()];
+        assert_eq!(
+            lines,
+            [text("Host", "a"), text("X-One", "1"), text("x_one", "2")]
+        );
+    }
 }

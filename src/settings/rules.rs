@@ -339,6 +339,11 @@ impl Settings {
         self.proxy_ssl_verify.unwrap_or(self.tls_certificate_verify)
     }
 
+    /// Whether a declarative configuration is named.
+    pub fn names_configuration(&self) -> bool {
+        self.declarative_config.is_some() || self.declarative_config_string.is_some()
+    }
+
     /// How long one ticket secret seals: two such spans are the session timeout (DESIGN.md).
     pub fn ticket_epoch(&self) -> Duration {
         self.ssl_session_timeout / 2

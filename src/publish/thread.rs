@@ -49,7 +49,7 @@ pub struct Prepared {
     pub globals: Globals<Tls>,
     pub certificates: Vec<CertificateExpiry>,
     pub options: Arc<Options>,
-    /// `None`: the store has it.
+    /// `None`: what the store has stays.
     pub configuration: Option<Configuration>,
 }
 
@@ -390,6 +390,15 @@ impl Publishing {
             let text =
                 "the declarative configuration has taken the place of what POST /config brought";
             taken.warnings.push(text.to_owned());
+        }
+        if !replaced && self.parts.fixed.is_some() {
+            let stays = match self.parts.publisher.facts().empty {
+                true => "every request gets 404",
+                false => "what is in force serves on until a restart",
+            };
+            taken
+                .warnings
+                .push(format!("no declarative_config is set: {stays}"));
         }
         Ok(taken)
     }

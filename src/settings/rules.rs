@@ -355,6 +355,11 @@ fn source(given: &BTreeMap<&'static str, Given>, name: &str) -> Source {
 }
 
 impl Settings {
+    /// Whether a declarative configuration is named.
+    pub fn names_configuration(&self) -> bool {
+        self.declarative_config.is_some() || self.declarative_config_string.is_some()
+    }
+
     /// How long one ticket secret seals: two such spans are the session timeout (DESIGN.md).
     pub fn ticket_epoch(&self) -> Duration {
         self.ssl_session_timeout / 2

@@ -13,6 +13,7 @@ mod admin_live_starts;
 mod admin_live_uses;
 mod admin_replay;
 mod attacks;
+mod attacks_spelling;
 mod command_line;
 mod config_verbs;
 mod declarative;

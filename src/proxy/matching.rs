@@ -184,13 +184,6 @@ impl router::Headers for FieldLookup<'_> {
                 && value(line.value.of(self.raw))
         })
     }
-
-    fn each(&self, line: &mut dyn FnMut(&[u8], &[u8])) -> bool {
-        for field in &self.head.fields {
-            line(field.name.of(self.raw), field.value.of(self.raw));
-        }
-        true
-    }
 }
 
 /// An https-only route asked for in clear (KONG.md §3.5).

@@ -226,7 +226,7 @@ pub fn path(value: &Value) -> Result<(), String> {
     path_characters(path)
 }
 
-/// `routes.paths`: `/prefix` in normal form, or `~/regex`. The regex itself is compiled by the entity check.
+/// `routes.paths`: `/prefix` in normal form, or `~/regex`. The regex itself is looked at in `routes`.
 pub fn route_path(value: &Value) -> Result<(), String> {
     let path = text(value);
     if path.starts_with("~/") {

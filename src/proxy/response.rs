@@ -136,7 +136,7 @@ impl Forward<'_> {
         progress.head_sent.set(true);
         self.stream.put(out);
         if mover.done() {
-            // The caller flushes after what else belongs to the end of the exchange; nothing more to wait for here.
+            // All of it is here: one send, with close_notify behind it.
             if close && !tunnel {
                 self.stream.put_close_notify();
             }

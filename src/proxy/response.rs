@@ -94,7 +94,15 @@ impl Forward<'_> {
         };
         let ends_with_close =
             client_10 && matches!(framing, Framing::Chunked | Framing::UntilClose);
-        let close = self.closing || ends_with_close || self.core.draining.raised();
+        // RFC 9112 §9.6: content that nobody waits for, now that the whole answer is here.
+        let at_hand = match framing {
+            Framing::None => true,
+            Framing::Length { remaining } => remaining <= upstream.plain().len() as u64,
+            Framing::Chunked | Framing::UntilClose => false,
+        };
+        let leaves_content = at_hand && !tunnel && progress.sending_ended.get().is_none();
+        let close =
+            self.closing || ends_with_close || leaves_content || self.core.draining.raised();
         progress.persist.set(!close);
 
         out.clear();

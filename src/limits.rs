@@ -186,6 +186,9 @@ pub const LOG_POLL_BUSY_MS: u64 = 5;
 /// How long `close` waits for the log thread to write what is queued (milliseconds): a pipe nobody reads must
 /// not hold the process.
 pub const LOG_CLOSE_MS: u64 = 3_000;
+/// Subject, issuer and serial number of a client's certificate are cut at this many bytes in the access log: a stranger
+/// may show 32 kB of names it made up, and each of its requests has a line. Names that CAs issue stay below a few hundred.
+pub const LOG_NAME_SIZE_MAX: usize = 1024;
 /// One error-log text is cut at this many bytes: it may quote what a peer sent.
 pub const LOG_TEXT_SIZE_MAX: usize = 8 * 1024;
 const _: () = assert!(LOG_CHUNK_KEPT_SIZE_MAX >= 2 * LOG_CHUNK_SIZE);

@@ -131,8 +131,8 @@ pub struct TemplateError {
     slots: usize,
 }
 
-/// The content type and the body. `accept` and `content_type` are field values as the client sent them (several
-/// Accept lines joined by `, `).
+/// The content type and the body. `accept` and `content_type` are field values as the client sent them; of several Accept
+/// lines Kong looks at the first.
 pub fn render<'a>(
     message: &str,
     request_id: &str,

@@ -2,7 +2,7 @@
 
 use crate::http1::error_body::{Origin, message_for};
 use crate::http1::head::{self, RequestHead, ResponseHead};
-use crate::limits;
+use crate::limits::{self, LOG_NAME_SIZE_MAX};
 use crate::proxy::connection::Accepted;
 use crate::router;
 use crate::tls::client_auth::ClientChain;
@@ -27,8 +27,15 @@ pub struct Client {
     pub requests: u64,
     /// The port of the listener itself.
     pub listener_port: u16,
-    /// What the client's leaf says, for the log; parsed once.
-    identity: OnceCell<Option<Box<Identity>>>,
+    /// Parsed once.
+    presented: OnceCell<Option<Box<Presented>>>,
+}
+
+/// What the client's leaf says of itself, trusted or not, for the log; each at most `limits::LOG_NAME_SIZE_MAX`.
+pub struct Presented {
+    pub subject_dn: Box<str>,
+    pub issuer_dn: Box<str>,
+    pub serial: Box<str>,
 }
 
 impl Client {
@@ -47,20 +54,35 @@ impl Client {
             chain,
             requests: 0,
             listener_port: accepted.port,
-            identity: OnceCell::new(),
+            presented: OnceCell::new(),
         }
     }
 
-    /// The client's leaf, taken apart.
-    pub fn identity(&self) -> Option<&Identity> {
-        self.identity
+    /// `None`: the client sent no certificate, or one that cannot be read.
+    pub fn presented(&self) -> Option<&Presented> {
+        self.presented
             .get_or_init(|| {
-                Identity::parse(self.chain.as_ref()?.certificates.first()?)
-                    .ok()
-                    .map(Box::new)
+                let leaf = self.chain.as_ref()?.certificates.first()?;
+                let identity = Identity::parse(leaf).ok()?;
+                Some(Box::new(Presented {
+                    subject_dn: for_the_log(&identity.subject_dn),
+                    issuer_dn: for_the_log(&identity.issuer_dn),
+                    serial: for_the_log(&identity.serial),
+                }))
             })
             .as_deref()
     }
+}
+
+fn for_the_log(text: &str) -> Box<str> {
+    if text.len() <= LOG_NAME_SIZE_MAX {
+        return text.into();
+    }
+    let mut end = LOG_NAME_SIZE_MAX;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", &text[..end]).into()
 }
 
 /// Memory one request needs, lent by the core and given back: an idle connection holds none of it.

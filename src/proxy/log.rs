@@ -176,8 +176,7 @@ pub fn exchange(
     if !core.options().access_log {
         return;
     }
-    let identity = client.identity();
-    let issuer = identity.map(|identity| &*identity.issuer_dn);
+    let presented = client.presented();
     let field = |name: Name| head.and_then(|(head, raw)| head.first(raw, name));
     let line = exchange.line.as_deref();
     let record = Record {
@@ -231,9 +230,9 @@ pub fn exchange(
             sni: facts.sni.as_deref(),
             resumed: facts.resumed,
             client_verify: exchange.client_verify.as_deref(),
-            client_subject: identity.map(|identity| &*identity.subject_dn),
-            client_issuer: issuer,
-            client_serial: identity.map(|identity| &*identity.serial),
+            client_subject: presented.map(|leaf| &*leaf.subject_dn),
+            client_issuer: presented.map(|leaf| &*leaf.issuer_dn),
+            client_serial: presented.map(|leaf| &*leaf.serial),
         }),
         source,
         error: exchange.reason.as_deref(),

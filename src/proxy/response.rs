@@ -93,7 +93,15 @@ impl Forward<'_> {
         };
         let ends_with_close =
             client_10 && matches!(framing, Framing::Chunked | Framing::UntilClose);
-        let close = self.closing || ends_with_close || self.core.draining.raised();
+        // RFC 9112 §9.6: content that nobody waits for, now that the whole answer is here.
+        let at_hand = match framing {
+            Framing::None => true,
+            Framing::Length { remaining } => remaining <= upstream.plain().len() as u64,
+            Framing::Chunked | Framing::UntilClose => false,
+        };
+        let leaves_content = at_hand && !tunnel && progress.sending_ended.get().is_none();
+        let close =
+            self.closing || ends_with_close || leaves_content || self.core.draining.raised();
         progress.persist.set(!close);
 
         out.clear();
@@ -134,7 +142,7 @@ impl Forward<'_> {
         progress.head_sent.set(true);
         self.stream.put(out);
         if mover.done() {
-            // The caller flushes after what else belongs to the end of the exchange; nothing more to wait for here.
+            // All of it is here: one send, with close_notify behind it.
             if close && !tunnel {
                 self.stream.put_close_notify();
             }

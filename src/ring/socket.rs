@@ -41,8 +41,7 @@ impl Socket {
         }
     }
 
-    /// Connects; the future may be dropped (monoio 0.2.4 then leaks the descriptor only if the connect completes in the
-    /// same turn; the deadline's connection attempt is dead either way).
+    /// Connects; the future may be dropped: the descriptor belongs to the operation's data and goes with it.
     pub async fn connect(
         address: SocketAddr,
         deadline: Option<Instant>,

@@ -237,18 +237,33 @@ fn a_client_that_leaves_in_the_middle_takes_its_request_with_it() {
     );
 }
 
+/// RFC 9112 §9.6: and says that the connection ends with it, whatever the upstream thinks of its own.
 #[test]
 fn an_answer_before_the_content_ends_reaches_the_client() {
-    let upstream = Upstream::streaming(|_, conversation| {
-        conversation
-            .send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno");
-        Next::Close
-    });
-    let gateway = Gateway::before(&upstream);
-    let mut client = Client::plain(gateway.http());
-    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nbeginning");
-    let response = client.response();
-    assert_eq!(response.status, 403);
-    assert_eq!(response.text(), "no");
-    client.assert_closed();
+    for (lines, next) in [("Connection: close\r\n", Next::Close), ("", Next::Keep)] {
+        for (method, status) in [("POST", "403 Forbidden"), ("PUT", "304 Not Modified")] {
+            let upstream = Upstream::streaming(move |_, conversation| {
+                let content = if status.starts_with('4') { "no" } else { "" };
+                conversation.send(format!(
+                    "HTTP/1.1 {status}\r\nContent-Length: 2\r\n{lines}\r\n{content}"
+                ));
+                let _ = conversation.reader.fill();
+                next
+            });
+            let gateway = Gateway::before(&upstream);
+            let mut client = Client::plain(gateway.http());
+            client.send(format!(
+                "{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nbeginning"
+            ));
+            let response = client.response();
+            assert!(response.head.contains(status), "{}", response.head);
+            assert_eq!(response.text(), if method == "POST" { "no" } else { "" });
+            assert_eq!(
+                response.field("Connection"),
+                Some("close"),
+                "{status} {next:?}"
+            );
+            client.assert_closed();
+        }
+    }
 }

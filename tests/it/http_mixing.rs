@@ -4,7 +4,7 @@
 use crate::support::entities::{service, service_with};
 use crate::support::upstream::{Conversation, Next, Request};
 use crate::support::wire::{Ended, Response};
-use crate::support::{Ca, Client, Gateway, Setup, TlsClient, Upstream, json};
+use crate::support::{Ca, Client, Gateway, Setup, TlsClient, Upstream, json, until};
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
@@ -161,7 +161,13 @@ fn no_exchange_sees_a_byte_of_another() {
         service_with("tls", &tls, json!({"paths": ["/tls"]}), json!({"tls_verify": false})),
     ]}))
     .workers(2)
+    .set("upstream_keepalive_idle_timeout", "1")
     .start();
+    let files = || {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", gateway.pid()));
+        open.expect("its descriptors").count()
+    };
+    let files_before = files();
     std::thread::scope(|scope| {
         for number in 0..CLIENTS {
             let gateway = &gateway;
@@ -175,6 +181,19 @@ fn no_exchange_sees_a_byte_of_another() {
         failures.join("\n")
     );
     assert_eq!(gateway.metrics().sum("sallyport_panics_total"), 0);
+    // However its clients left, nothing of what they began is left.
+    until(
+        "connections, exchanges and descriptors to be let go",
+        || {
+            let metrics = gateway.metrics();
+            let running = ["active", "reading", "writing"].map(|state| {
+                let label = format!("state=\"{state}\"");
+                metrics.sum_with("kong_nginx_connections_total", &[&label])
+            });
+            // One for the scrape, whose connection may still be open.
+            (running == [0; 3] && files() <= files_before + 1).then_some(())
+        },
+    );
 }
 
 fn client(gateway: &Gateway, number: u64) {

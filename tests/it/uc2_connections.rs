@@ -5,7 +5,7 @@ use crate::support::entities::{ca_certificate, merged, mtls_auth, service};
 use crate::support::external::s_client;
 use crate::support::upstream::Next;
 use crate::support::wire::Ended;
-use crate::support::{Ca, Setup, TlsClient, Upstream, Value, json};
+use crate::support::{Ca, Leaf, Setup, TlsClient, Upstream, Value, json};
 
 const NONE: &str = "No required TLS certificate was sent";
 const FAILED: &str = "TLS certificate failed verification";
@@ -349,6 +349,37 @@ fn a_consumer_that_is_gone_is_refused_on_its_open_connection() {
     ));
     let seen = open.get("a.test", "/").echoed();
     assert_eq!(seen.get("X-Consumer-Username"), Some("x"));
+}
+
+#[test]
+fn a_name_that_a_stranger_made_up_does_not_fill_the_log() {
+    let ca = Ca::root("ca");
+    let upstream = Upstream::echo();
+    let gateway = Setup::new(json!({
+        "services": [service("s", &upstream, json!({"paths": ["/"], "plugins": [mtls_auth(&[1], skip())]}))],
+        "ca_certificates": [ca_certificate(1, &ca)],
+    }))
+    .start();
+    let name = "x".repeat(12_000);
+    let stranger = Leaf::new(&name).self_signed();
+    TlsClient::presenting(&stranger)
+        .get(gateway.https(), "a.test", "/")
+        .assert_status(401);
+    let short = "y".repeat(1000);
+    TlsClient::presenting(&ca.client(&short))
+        .get(gateway.https(), "a.test", "/")
+        .assert_status(200);
+    let lines = gateway.access_lines(2);
+    let subject = |place: usize| lines[place]["request"]["tls"]["client_subject"].as_str();
+    let cut = subject(0).expect("a subject");
+    assert!(cut.starts_with("CN=xxx") && cut.ends_with("x…"), "{cut}");
+    let size = lines[0].to_string().len();
+    assert!(size < 4096, "a line of {size} bytes for a request of 40");
+    assert_eq!(
+        subject(1),
+        Some(&*format!("CN={short}")),
+        "what CAs issue stays whole"
+    );
 }
 
 #[test]

@@ -51,6 +51,9 @@ pub const ADMITTED_MEMO_MAX: usize = 8;
 // ── router ──
 /// Compiled size of one route regex (bytes): the regex crate's own default, said here so that it cannot drift.
 pub const ROUTE_REGEX_SIZE_MAX: usize = 10 << 20;
+/// Text of one route regex (bytes). Before `ROUTE_REGEX_SIZE_MAX` counts, the crate holds it in full: one megabyte of `\pL`
+/// is two gigabytes, and this is 40 MB.
+pub const ROUTE_REGEX_TEXT_SIZE_MAX: usize = 16 * 1024;
 /// Lazily built automaton of one route regex, per thread that runs it at the same time (bytes).
 pub const ROUTE_REGEX_CACHE_SIZE_MAX: usize = 256 << 10;
 /// Places (hosts × paths) one route is indexed at; above it the route is indexed by host only and its paths are tried one by one.

@@ -5,7 +5,7 @@ use super::schema::{EntityCheck, Field, Literal, OnDelete, Schema, Then, When, c
 use super::services::PROTOCOLS;
 use super::validate::Context;
 use super::{Entity, Kind, checks};
-use crate::limits::ERRORS_IN_ONE_PLACE_MAX;
+use crate::limits::{ERRORS_IN_ONE_PLACE_MAX, ROUTE_REGEX_TEXT_SIZE_MAX};
 use crate::router::{RouteSpec, Router};
 use serde_json::{Map, Value};
 
@@ -225,7 +225,12 @@ fn regexes_compile(row: &Entity, _: &Context<'_>, errors: &mut Errors) {
         .iter()
         .filter_map(|path| path.strip_prefix('~').map(str::to_owned))
         .chain(values.filter_map(|value| value.strip_prefix("~*").map(str::to_owned)));
-    let refused = patterns.filter_map(|pattern| regex::bytes::Regex::new(&pattern).err());
+    let refused = patterns.filter_map(|pattern| match pattern.len() > ROUTE_REGEX_TEXT_SIZE_MAX {
+        true => Some(format!(
+            "regex is longer than {ROUTE_REGEX_TEXT_SIZE_MAX} bytes"
+        )),
+        false => Some(regex::bytes::Regex::new(&pattern).err()?.to_string()),
+    });
     for error in refused.take(ERRORS_IN_ONE_PLACE_MAX) {
         errors.entity(format!("Router Expression failed validation: {error}"));
     }

@@ -386,6 +386,10 @@ pub const ERRORS_IN_ONE_PLACE_MAX: usize = 100;
 /// CA certificates that are looked through for the issuer of a certificate that is written: each is parsed, about 20 µs.
 /// With more of them nothing is said of a chain that may be incomplete.
 pub const ADVICE_AUTHORITIES_MAX: usize = 64;
+/// Warnings that are told of one write, or of one configuration that is posted. Were it all of them, a chain of thousands
+/// out of order would fill the log's queue (`LOG_CHUNKS_MAX`), and what is lost then is the audit line of another write.
+pub const ADVICE_LINES_MAX: usize = 32;
+const _: () = assert!(ADVICE_LINES_MAX <= LOG_CHUNKS_MAX / 8);
 /// Steps of one form key (`config.a[b]` has three): trees of forms are walked by recursion, and Kong's deepest field
 /// (`healthchecks.active.unhealthy.http_statuses[1]`) has five.
 pub const ADMIN_FORM_DEPTH_MAX: usize = 16;

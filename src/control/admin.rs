@@ -3,7 +3,7 @@
 use super::Shared;
 use crate::admin::cors::Origins;
 use crate::admin::service::{self, Clients, Listener};
-use crate::admin::{Admin, Declarative, Directives, InForce, LogLevel, Node, Timeouts};
+use crate::admin::{Admin, Declarative, Directives, InForce, LogLevel, Node, Timeouts, first_of};
 use crate::declarative::Secret;
 use crate::entity::Config;
 use crate::publish::{Configuration, Live, Order, Orders};
@@ -164,7 +164,7 @@ async fn replace(config: Config, orders: &Orders) -> Result<Revision, Vec<String
     let taken = taken
         .await
         .unwrap_or_else(|_| Err(vec!["publishing ended in a panic".to_owned()]))?;
-    for warning in taken.warnings {
+    for warning in first_of(taken.warnings) {
         log::error(Level::Warn, warning);
     }
     Ok(taken.revision)

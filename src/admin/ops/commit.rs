@@ -1,9 +1,9 @@
 //! From an operation to the store: plan, commit, again on the newest state when it conflicts, and wait until it is live.
 
 use super::{Operation, Outcome, advice};
-use crate::admin::Admin;
 use crate::admin::errors::Failure;
 use crate::admin::reply::Reply;
+use crate::admin::{Admin, first_of};
 use crate::limits::ADMIN_PLAN_ATTEMPTS;
 use crate::store::{Batch, CommitError, Image, Plan, Revision};
 use crate::telemetry::access::Level;
@@ -46,7 +46,7 @@ where
         match admin.node.store.commit(batch).await {
             Ok(revision) => {
                 drop(turn);
-                for line in advice {
+                for line in first_of(advice) {
                     admin.log(Level::Warn, &line);
                 }
                 return until_live(admin, revision, reply).await;

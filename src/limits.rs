@@ -51,6 +51,9 @@ pub const ADMITTED_MEMO_MAX: usize = 8;
 // ── router ──
 /// Compiled size of one route regex (bytes): the regex crate's own default, said here so that it cannot drift.
 pub const ROUTE_REGEX_SIZE_MAX: usize = 10 << 20;
+/// Text of one route regex (bytes). Before `ROUTE_REGEX_SIZE_MAX` counts, the crate holds it in full: one megabyte of `\pL`
+/// is two gigabytes, and this is 40 MB.
+pub const ROUTE_REGEX_TEXT_SIZE_MAX: usize = 16 * 1024;
 /// Lazily built automaton of one route regex, per thread that runs it at the same time (bytes).
 pub const ROUTE_REGEX_CACHE_SIZE_MAX: usize = 256 << 10;
 /// Places (hosts × paths) one route is indexed at; above it the route is indexed by host only and its paths are tried one by one.
@@ -400,6 +403,10 @@ pub const ERRORS_IN_ONE_PLACE_MAX: usize = 100;
 /// CA certificates that are looked through for the issuer of a certificate that is written: each is parsed, about 20 µs.
 /// With more of them nothing is said of a chain that may be incomplete.
 pub const ADVICE_AUTHORITIES_MAX: usize = 64;
+/// Warnings that are told of one write, or of one configuration that is posted. Were it all of them, a chain of thousands
+/// out of order would fill the log's queue (`LOG_CHUNKS_MAX`), and what is lost then is the audit line of another write.
+pub const ADVICE_LINES_MAX: usize = 32;
+const _: () = assert!(ADVICE_LINES_MAX <= LOG_CHUNKS_MAX / 8);
 /// Steps of one form key (`config.a[b]` has three): trees of forms are walked by recursion, and Kong's deepest field
 /// (`healthchecks.active.unhealthy.http_statuses[1]`) has five.
 pub const ADMIN_FORM_DEPTH_MAX: usize = 16;

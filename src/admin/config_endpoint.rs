@@ -4,7 +4,7 @@ use super::body::Input;
 use super::errors::Failure;
 use super::ops::Outcome;
 use super::reply::Reply;
-use super::{Admin, Declarative, flatten};
+use super::{Admin, Declarative, first_of, flatten};
 use crate::declarative::{self, Loaded, Options};
 use crate::entity::{Config, Kind};
 use crate::store::{Revision, StoreKind};
@@ -51,8 +51,9 @@ pub async fn load(admin: &Arc<Admin>, input: Input, query: &str) -> Outcome {
     let loaded = admin
         .compute(move || parse(&own, &text, with_list))
         .await??;
-    for warning in &loaded.warnings {
-        admin.log(Level::Warn, warning);
+    let warnings = loaded.warnings.iter().map(ToString::to_string);
+    for warning in first_of(warnings.collect()) {
+        admin.log(Level::Warn, &warning);
     }
     let replaced = (declarative.replace)(loaded.config).await;
     let revision = replaced.map_err(|reasons| {

@@ -30,7 +30,9 @@ mod tests;
 pub use fuzz::check_fuzz;
 pub use node::{Declarative, Directives, InForce, Later, LogLevel, Node, NotLive, Stuck, Timeouts};
 
-use crate::limits::{ADMIN_COMPUTING_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_LARGE_BODIES_MAX};
+use crate::limits::{
+    ADMIN_COMPUTING_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_LARGE_BODIES_MAX, ADVICE_LINES_MAX,
+};
 use crate::telemetry::access::Level;
 use crate::telemetry::log::Sink;
 use errors::Failure;
@@ -41,6 +43,16 @@ use tokio::task::JoinError;
 
 /// The Kong version that clients read: the last open-source release they gate on (KONG.md §0).
 pub const KONG_VERSION: &str = "3.9.1";
+
+/// Warnings as the log is told of them: the first of many, and how many more there are.
+pub fn first_of(mut warnings: Vec<String>) -> Vec<String> {
+    let more = warnings.len().saturating_sub(ADVICE_LINES_MAX);
+    warnings.truncate(ADVICE_LINES_MAX);
+    if more > 0 {
+        warnings.push(format!("{more} more warnings of the same change"));
+    }
+    warnings
+}
 
 /// The Admin API of one node; its listeners share it.
 pub struct Admin {

@@ -206,7 +206,10 @@ impl Service {
     ) -> Result<Reply, Failure> {
         let admitted = self.admit(connection, head, endpoint);
         let (subject, endpoint, method) = match admitted {
-            Ok(Admitted::Preflight) => return Ok(Reply::empty(StatusCode::NO_CONTENT)),
+            Ok(Admitted::Preflight) => {
+                drain(head, content).await;
+                return Ok(Reply::empty(StatusCode::NO_CONTENT));
+            }
             Ok(Admitted::Call {
                 subject,
                 endpoint,
@@ -313,6 +316,7 @@ impl Service {
             return Err(failure);
         }
         if !method.has_content() {
+            drain(head, content).await;
             return Ok((Bytes::new(), None));
         }
         let upper = content.size_hint().upper();
@@ -427,10 +431,10 @@ impl AuditLine {
     }
 }
 
-/// Reads what a refused request still sends, for a moment: closing on it would reset the connection, and the reset would
-/// overtake the answer. Who waits for `100 Continue` sends nothing.
+/// Reads content that nothing is done with, for a moment: what is left of it closes the connection, which may reset it, and
+/// the reset would overtake the answer. Who waits for `100 Continue` sends nothing.
 async fn drain(head: &Parts, content: Incoming) {
-    if head.headers.contains_key(EXPECT) {
+    if content.is_end_stream() || head.headers.contains_key(EXPECT) {
         return;
     }
     let rest = Limited::new(content, ADMIN_DRAIN_SIZE_MAX);

@@ -4,7 +4,7 @@ use super::Shared;
 use crate::admin::cors::Origins;
 use crate::admin::service::{self, Clients, Listener};
 use crate::admin::{
-    Admin, Declarative, Directives, InForce, LogLevel, Node, NotLive, Stuck, Timeouts,
+    Admin, Declarative, Directives, InForce, LogLevel, Node, NotLive, Stuck, Timeouts, first_of,
 };
 use crate::declarative::Secret;
 use crate::entity::Config;
@@ -178,7 +178,7 @@ async fn replace(config: Config, orders: &Orders) -> Result<Revision, Vec<String
     let taken = taken
         .await
         .unwrap_or_else(|_| Err(vec!["publishing ended in a panic".to_owned()]))?;
-    for warning in taken.warnings {
+    for warning in first_of(taken.warnings) {
         log::error(Level::Warn, warning);
     }
     Ok(taken.revision)

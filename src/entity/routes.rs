@@ -5,7 +5,7 @@ use super::schema::{EntityCheck, Field, Literal, OnDelete, Schema, Then, When, c
 use super::services::PROTOCOLS;
 use super::validate::Context;
 use super::{Entity, Kind, checks};
-use crate::limits::ERRORS_IN_ONE_PLACE_MAX;
+use crate::limits::{ERRORS_IN_ONE_PLACE_MAX, ROUTE_REGEX_TEXT_SIZE_MAX};
 use crate::router::{RouteSpec, Router};
 use regex_syntax::ast::{ErrorKind, parse::Parser};
 use serde_json::{Map, Value};
@@ -243,6 +243,10 @@ fn regexes_compile(row: &Entity, _: &Context<'_>, errors: &mut Errors) {
         .filter_map(|path| path.strip_prefix('~').map(str::to_owned))
         .chain(values.filter_map(|value| value.strip_prefix("~*").map(str::to_owned)));
     let refused = patterns.filter_map(|pattern| {
+        if pattern.len() > ROUTE_REGEX_TEXT_SIZE_MAX {
+            let most = ROUTE_REGEX_TEXT_SIZE_MAX;
+            return Some(format!("regex is longer than {most} bytes"));
+        }
         let error = regex::bytes::Regex::new(&pattern).err()?;
         Some(regex_refusal(&pattern, &error))
     });

@@ -3,7 +3,7 @@
 use super::{Operation, Outcome, advice};
 use crate::admin::errors::Failure;
 use crate::admin::reply::Reply;
-use crate::admin::{Admin, NotLive, Stuck};
+use crate::admin::{Admin, NotLive, Stuck, first_of};
 use crate::limits::ADMIN_PLAN_ATTEMPTS;
 use crate::store::{Batch, CommitError, Image, Plan, Revision};
 use crate::telemetry::access::Level;
@@ -57,7 +57,7 @@ where
         match admin.node.store.commit(batch).await {
             Ok(revision) => {
                 drop(turn);
-                for line in advice {
+                for line in first_of(advice) {
                     admin.log(Level::Warn, &line);
                 }
                 return until_live(admin, revision, reply).await;

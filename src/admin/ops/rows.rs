@@ -139,10 +139,14 @@ impl Operation<'_> {
     pub fn upsert_linked(&mut self, link: &Link, input: Input) -> Outcome {
         let (id, target) = self.follow(link)?;
         let mut input = input.typed_for(link.to, None);
-        if let Some(target) = target {
-            input.insert("id".into(), target.to_string().into());
-        }
-        let created = self.put(link.to, input, Put::AtItsId)?;
+        let put = match target {
+            Some(target) => {
+                input.insert("id".into(), target.to_string().into());
+                Put::AtItsId
+            }
+            None => Put::New,
+        };
+        let created = self.put(link.to, input, put)?;
         if target.is_none() {
             let refer = Map::from_iter([(link.field.to_owned(), reference(created))]);
             self.patch(link.from, id, refer)?;
@@ -239,8 +243,8 @@ impl Operation<'_> {
 enum Put {
     /// The one with the id that is said, whether or not it is there.
     AtItsId,
-    /// One that is not there: the key in the path is nobody's. An id in the content must be free, or the PUT would take
-    /// over a row that the path does not name, another consumer's for one.
+    /// One that is not there: the key in the path is nobody's, or the reference at its end null. An id in the content must be
+    /// free, or the PUT would take over a row that the path does not name, another consumer's for one.
     New,
 }
 

@@ -184,3 +184,21 @@ async fn every_write_of_a_row_tells_of_it_again() {
     let said = advice(&text);
     assert_eq!(said.len(), 2, "{text}");
 }
+
+/// The log has room for 512 lines: a write that fills it would hide what others do meanwhile.
+#[tokio::test]
+async fn a_thousand_warnings_over_the_audit_line_of_another() {
+    let chain = format!("{SEC1}{}", format!("{INTER}{SEC1}").repeat(500));
+    let pair = json!({"cert": chain, "key": SEC1_KEY});
+    let text = written(vec![("POST", "/certificates", pair, 201)]).await;
+    let told: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("[warn]"))
+        .collect();
+    assert_eq!(told.len(), 33, "{text}");
+    let last = told.last().copied().unwrap_or_default();
+    assert!(
+        last.ends_with("admin: 468 more warnings of the same change"),
+        "{last}"
+    );
+}

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::entity::fixtures::{LEAF, LEAF_KEY};
+use std::time::Duration;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -276,4 +277,26 @@ async fn content_of_get_and_delete_is_ignored() {
         .send("DELETE", "/services/x", &fields, Some(b"text"))
         .await;
     assert_eq!(deleted.status, 204);
+    // Nor does it end the connection when it comes behind its head.
+    for (method, status) in [
+        ("GET", 404),
+        ("HEAD", 404),
+        ("DELETE", 204),
+        ("OPTIONS", 204),
+    ] {
+        let head = format!(
+            "{method} /services/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n"
+        );
+        client
+            .stream
+            .write_all(head.as_bytes())
+            .await
+            .expect("sent");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        client.stream.write_all(b"text").await.expect("sent");
+        let answer = client.receive(method).await;
+        assert_eq!(answer.status, status, "{method}");
+        assert_eq!(answer.header("connection"), None, "{method}");
+        assert_eq!(client.get("/timers").await.status, 200, "{method}");
+    }
 }

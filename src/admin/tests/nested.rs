@@ -446,6 +446,14 @@ async fn a_put_to_a_free_key_takes_over_no_other_row() {
             primary_key(40),
         ),
         step(
+            "2.1 PUT at the end of a null reference",
+            "PUT",
+            "/services/a/client_certificate",
+            json!({"id": id(40), "cert": SEC1, "key": SEC1_KEY}),
+            400,
+            primary_key(40),
+        ),
+        step(
             "1.2 PUT by name",
             "GET",
             "/certificates/a.test",

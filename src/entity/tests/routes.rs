@@ -1,6 +1,7 @@
 //! `routes` (KONG.md §1.6).
 use super::{ID, accepted, refused, table};
 use crate::entity::Kind;
+use crate::limits::ROUTE_REGEX_TEXT_SIZE_MAX;
 use serde_json::json;
 
 #[test]
@@ -248,4 +249,20 @@ fn routes_are_completed() {
     assert_eq!(row["hosts"][0], "A.example.com:80");
     let row = accepted(Kind::Routes, json!({"protocols": ["grpc"], "hosts": ["a"]}));
     assert_eq!(row["strip_path"], false);
+}
+
+/// Compiling is what costs: one megabyte of `\pL` takes two gigabytes before it is too large.
+#[test]
+fn a_regex_that_would_take_all_memory() {
+    let text = |size: usize| format!("/{}", "a".repeat(size - 1));
+    let at = |path: String, header: String| json!({"paths": [path], "headers": {"x-a": [header]}});
+    let most = ROUTE_REGEX_TEXT_SIZE_MAX;
+    accepted(
+        Kind::Routes,
+        at(format!("~{}", text(most)), format!("~*{}", text(most))),
+    );
+    let reason = "Router Expression failed validation: regex is longer than 16384 bytes";
+    let more = text(most + 1);
+    let (_, fields) = refused(Kind::Routes, at(format!("~{more}"), format!("~*{more}")));
+    assert_eq!(fields, json!({"@entity": [reason, reason]}));
 }

@@ -74,8 +74,8 @@ pub(super) fn row<'a, T: Deserialize<'a>>(entity: &'a Entity) -> Result<T, Strin
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match (self.kind, self.id) {
-            (Some(kind), Some(id)) => write!(f, "{} {id}: {}", table_name(kind), self.text),
-            (Some(kind), None) => write!(f, "{}: {}", table_name(kind), self.text),
+            (Some(kind), Some(id)) => write!(f, "{} {id}: {}", kind.name(), self.text),
+            (Some(kind), None) => write!(f, "{}: {}", kind.name(), self.text),
             (None, _) => f.write_str(&self.text),
         }
     }
@@ -83,22 +83,6 @@ impl fmt::Display for Problem {
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "{} {}: {}", table_name(self.kind), self.id, self.text)
-    }
-}
-
-fn table_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Certificates => "certificates",
-        Kind::Snis => "snis",
-        Kind::CaCertificates => "ca_certificates",
-        Kind::Services => "services",
-        Kind::Routes => "routes",
-        Kind::Consumers => "consumers",
-        Kind::MtlsAuthCredentials => "mtls_auth_credentials",
-        Kind::Acls => "acls",
-        Kind::Upstreams => "upstreams",
-        Kind::Targets => "targets",
-        Kind::Plugins => "plugins",
+        write!(f, "{} {}: {}", self.kind.name(), self.id, self.text)
     }
 }

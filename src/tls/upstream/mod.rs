@@ -24,7 +24,7 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, ClientConnection, OtherError, SupportedProtocolVersion};
 use rustls_pki_types::ServerName;
 use std::sync::Arc;
-use verifier::{HandshakeOnly, VerifyPath};
+use verifier::{Verifier, VerifyPath};
 
 /// What a service asks of TLS, with the global values filled in.
 #[derive(Clone, Debug)]
@@ -230,25 +230,25 @@ fn build(
     if spec.versions.tls12 {
         versions.push(Version::Tls12.rustls());
     }
-    let algorithms = provider.signature_verification_algorithms;
-    let builder = ClientConfig::builder_with_provider(Arc::clone(provider))
-        .with_protocol_versions(&versions)
-        .map_err(configuration)?
-        .dangerous();
-    let builder = match (spec.verify, &spec.roots) {
-        (false, _) => {
-            builder.with_custom_certificate_verifier(Arc::new(HandshakeOnly { algorithms }))
-        }
-        (true, Some(roots)) => builder.with_custom_certificate_verifier(Arc::new(VerifyPath {
+    let path = match (spec.verify, &spec.roots) {
+        (false, _) => None,
+        (true, Some(roots)) => Some(VerifyPath {
             roots: Arc::clone(roots),
             depth: usize::try_from(spec.depth).unwrap_or(usize::MAX),
-            algorithms,
-        })),
+        }),
         (true, None) => {
             let reason = Reason::NoTrust;
             return Err(UpstreamError::Verify { reason });
         }
     };
+    let builder = ClientConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&versions)
+        .map_err(configuration)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Verifier {
+            algorithms: provider.signature_verification_algorithms,
+            path,
+        }));
     let mut config = match &spec.client {
         Some(pair) => {
             let certified = pair

@@ -4,6 +4,7 @@ use super::pem;
 use super::schema::{EntityCheck, Field, Schema, common};
 use super::validate::Context;
 use super::{Entity, Kind, checks};
+use crate::tls::identity::Written;
 use serde_json::Value;
 use std::collections::HashSet;
 use uuid::Uuid;
@@ -94,7 +95,7 @@ fn cert(value: &Value) -> Result<(), String> {
         return Ok(());
     }
     for der in pem::certificates(text)? {
-        pem::facts(&der)?;
+        pem::written(&der)?;
     }
     Ok(())
 }
@@ -142,6 +143,6 @@ fn plain<'a>(row: &'a Entity, field: &str) -> Option<&'a str> {
         .filter(|text| !pem::is_reference(text))
 }
 
-fn leaf(text: &str) -> Option<pem::Facts> {
-    pem::facts(pem::certificates(text).ok()?.first()?).ok()
+fn leaf(text: &str) -> Option<Written> {
+    pem::written(pem::certificates(text).ok()?.first()?).ok()
 }

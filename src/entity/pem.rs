@@ -1,6 +1,6 @@
 //! PEM, X.509 and private keys, as far as checking entities needs them. Reasons are plain text without
 //! any part of a key.
-use crate::tls::identity::{Written, WrittenKey};
+use crate::tls::identity::{Algorithm, PublicKey, Written};
 use aws_lc_rs::rsa::KeyPair as RsaKeyPair;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P521_SHA512_ASN1_SIGNING,
@@ -9,43 +9,6 @@ use aws_lc_rs::signature::{
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::fmt::Write;
-
-/// What decides whether a key belongs to a certificate, and whether two certificates differ in type.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PublicKey {
-    pub algorithm: Algorithm,
-    /// Content of the subject public key BIT STRING.
-    bytes: Vec<u8>,
-}
-
-/// The curves of EC are one type here, as they are in Kong.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Algorithm {
-    Rsa,
-    Ec,
-    Ed25519,
-    Other,
-}
-
-/// Facts about one certificate that checks and warnings look at.
-#[derive(Clone, Debug)]
-pub struct Facts {
-    pub public_key: PublicKey,
-    /// Of an RSA modulus; 0 for other keys.
-    pub rsa_bits: usize,
-    /// Unix seconds.
-    pub not_before: i64,
-    pub not_after: i64,
-    /// basicConstraints says CA:TRUE.
-    pub is_ca: bool,
-    /// DER of the names.
-    pub subject: Vec<u8>,
-    pub issuer: Vec<u8>,
-    /// One line, for messages.
-    pub subject_text: String,
-    /// The name of a signature algorithm that rests on MD5 or SHA-1.
-    pub weak_signature: Option<&'static str>,
-}
 
 /// Whether the text stands for a value kept elsewhere; then it cannot be checked.
 pub fn is_reference(text: &str) -> bool {
@@ -63,28 +26,8 @@ pub fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     Ok(chain)
 }
 
-pub fn facts(der: &[u8]) -> Result<Facts, String> {
-    let written = Written::parse(der).map_err(|error| format!("invalid certificate: {error}"))?;
-    let (algorithm, rsa_bits) = match written.key {
-        WrittenKey::Rsa { bits } => (Algorithm::Rsa, bits),
-        WrittenKey::Ec => (Algorithm::Ec, 0),
-        WrittenKey::Ed25519 => (Algorithm::Ed25519, 0),
-        WrittenKey::Other => (Algorithm::Other, 0),
-    };
-    Ok(Facts {
-        public_key: PublicKey {
-            algorithm,
-            bytes: written.key_bytes,
-        },
-        rsa_bits,
-        not_before: written.not_before,
-        not_after: written.not_after,
-        is_ca: written.is_ca,
-        subject: written.subject,
-        issuer: written.issuer,
-        subject_text: written.subject_text,
-        weak_signature: written.weak_signature,
-    })
+pub fn written(der: &[u8]) -> Result<Written, String> {
+    Written::parse(der).map_err(|error| format!("invalid certificate: {error}"))
 }
 
 /// The public half of the first private key of the text (PKCS#8, PKCS#1 or SEC1).

@@ -7,7 +7,7 @@ mod dn;
 mod tests;
 mod written;
 
-pub use written::{Written, WrittenKey};
+pub use written::{Algorithm, PublicKey, Written};
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use x509_parser::asn1_rs::FromDer;

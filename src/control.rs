@@ -333,7 +333,11 @@ async fn listen_to_cores(
                             error: found.error.map(|error| error.to_string().into()),
                         };
                         if let (Some(error), true) = (&answer.error, answer.addresses.is_empty()) {
-                            log::error(Level::Warn, format_args!("name {name}: {error}"));
+                            let hosts = resolver
+                                .hosts_error()
+                                .map(|why| format!(" (and dns_hostsfile cannot be read: {why})"));
+                            let hosts = hosts.unwrap_or_default();
+                            log::error(Level::Warn, format_args!("name {name}: {error}{hosts}"));
                         }
                         shared
                             .post

@@ -94,6 +94,8 @@ const _: () = assert!(HEAD_BUFFER_SIZE_MAX as usize <= REQUEST_HEAD_SIZE_MAX);
 pub const HEAD_BUFFERS_MAX: u32 = 64;
 /// Upper end of `large_client_header_buffers`: size of one (bytes).
 pub const HEAD_BUFFER_SIZE_MAX: u64 = 64 * 1024;
+/// What is looked at of a refused head for the log's line: a kilobyte tells which request it was.
+pub const REFUSED_LINE_SIZE_MAX: usize = 1024;
 /// Upper end of `request_field_count_max`: what the parser can hold.
 pub const FIELD_COUNT_MAX: u32 = HEAD_FIELD_COUNT_CAP as u32;
 /// Upper end of `connections_max`, per core: Linux's default `fs.nr_open`.
@@ -241,6 +243,9 @@ pub const SCRATCH_SIZE_KEPT: usize = 64 * 1024;
 pub const HEAD_SIZE_CAP: usize = 1 << 20;
 /// Field lines of one head that no setting can exceed: the parser's slots lie on the stack (32 bytes each).
 pub const HEAD_FIELD_COUNT_CAP: usize = 256;
+/// Options of all Connection fields of a message: each may name a field, and every field is looked for among them.
+/// Clients and servers send one to three.
+pub const CONNECTION_OPTIONS_MAX: usize = 32;
 /// Bytes of a method token. The longest registered with IANA has 17 (`UPDATEREDIRECTREF`).
 pub const METHOD_SIZE_MAX: usize = 32;
 /// Hex digits of a chunk size: what 64 bits hold.
@@ -313,7 +318,7 @@ pub const CLIENT_WATCH_BEATS: u64 = 3;
 /// Beats between two looks, which begin at `CLIENT_WATCH_BEATS` and double.
 pub const CLIENT_WATCH_BEATS_MAX: u64 = 12;
 // ── Admin API: the listener ──
-/// Connections of all admin listeners at once; one more is closed.
+/// Connections of all loopback listeners of the Admin API at once, and of all others; one more is closed.
 pub const ADMIN_CONNECTIONS_MAX: usize = 1_000;
 /// A TLS client's first message must be complete within this (ms).
 pub const ADMIN_HELLO_MS: u64 = 5_000;
@@ -331,7 +336,7 @@ pub const ADMIN_BODY_SIZE_MAX: usize = 10 * 1024 * 1024;
 /// Content up to this size is received without more (bytes): a certificate with its chain and key is below it.
 pub const ADMIN_SMALL_BODY_SIZE_MAX: u64 = 64 * 1024;
 /// Requests with larger content, or of a size not said, at once; more wait. With it all content that is held is bounded:
-/// 1,000 small and 32 large ones are 400 MB.
+/// 2,000 small and 32 large ones are 450 MB.
 pub const ADMIN_LARGE_BODIES_MAX: usize = 32;
 /// Bytes of a refused request that are still read, so that its answer arrives.
 pub const ADMIN_DRAIN_SIZE_MAX: usize = 2 * ADMIN_BODY_SIZE_MAX;
@@ -339,8 +344,9 @@ pub const ADMIN_DRAIN_SIZE_MAX: usize = 2 * ADMIN_BODY_SIZE_MAX;
 pub const ADMIN_INLINE_SIZE_MAX: usize = 16 * 1024;
 /// Operations that compute at once; they share the control thread's CPU.
 pub const ADMIN_COMPUTING_MAX: usize = 4;
-/// How often a write that conflicts is planned again. Ten clients on one row, each behind all others, need ten.
-pub const ADMIN_PLAN_ATTEMPTS: usize = 16;
+/// How often one write is planned. After its first conflict it has the turn of those that conflicted, so only writes that
+/// are planned for the first time get in its way: with as many of them as can be, it loses again half of the time at most.
+pub const ADMIN_PLAN_ATTEMPTS: usize = 64;
 const _: () = assert!(ADMIN_INLINE_SIZE_MAX < ADMIN_BODY_SIZE_MAX);
 // ── store ──
 
@@ -355,6 +361,17 @@ const _: () = assert!(STORE_HISTORY_MAX <= STORE_WATCH_QUEUE_MAX);
 /// Orders that wait for the publishing thread. Commits beyond it wait in the store's own queue, which ends in one whole
 /// compilation; a reload that finds it full is refused.
 pub const PUBLISH_ORDERS_MAX: usize = 1024;
+/// Changes taken back that are remembered for who waits for them: as many as can wait.
+pub const TAKEN_BACK_MAX: usize = STORE_QUEUE_MAX;
+/// How often taking a change back may meet with other changes, and how long the store may take for it (milliseconds): what
+/// compiles waits meanwhile.
+pub const TAKE_BACK_ATTEMPTS: usize = 4;
+pub const TAKE_BACK_MS: u64 = 5_000;
+/// After a panic publishing is tried again, first so much later (milliseconds), each time twice as late as before, up to a
+/// minute; after so many times only with the next change or reload.
+pub const PUBLISH_AGAIN_MS: u64 = 1_000;
+pub const PUBLISH_AGAIN_MS_MAX: u64 = 60_000;
+pub const PUBLISH_AGAIN_MAX: u32 = 10;
 /// Batches that wait for the store's thread: the Admin API serves 1,000 requests at once.
 pub const STORE_QUEUE_MAX: usize = 1024;
 /// Batches that share one transaction and one sync.
@@ -374,6 +391,9 @@ pub const PAGE_SIZE_MAX: usize = 1000;
 pub const TAGS_IN_FILTER_MAX: usize = 5;
 /// Fields of a form, parts of a multipart body, members of a JSON object (Kong's figure).
 pub const ADMIN_ARGUMENTS_MAX: usize = 1000;
+/// Errors that are told of one list, map or record; further elements are not looked at. Four bytes of a request (`",",`)
+/// are an error of two hundred in its answer.
+pub const ERRORS_IN_ONE_PLACE_MAX: usize = 100;
 /// CA certificates that are looked through for the issuer of a certificate that is written: each is parsed, about 20 µs.
 /// With more of them nothing is said of a chain that may be incomplete.
 pub const ADVICE_AUTHORITIES_MAX: usize = 64;

@@ -51,6 +51,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("socket2", &["worker.rs", "gateway/", "ring/socket.rs"]),
     ("base64", &["settings/pem.rs", "admin/"]),
     ("regex", &["router/", "entity/routes.rs"]),
+    ("regex_syntax", &["entity/routes.rs"]),
 ];
 
 /// Floors from the ground up. A module uses its own floor and those below.

@@ -99,6 +99,16 @@ impl Input {
         }
     }
 
+    /// The object of a top-level argument: in JSON, or a part of a form that is JSON.
+    pub fn object(&self, name: &str) -> Option<&Value> {
+        let value = match self {
+            Input::Json(map) => map.get(name)?,
+            Input::Form(form) => form.json(name)?,
+            Input::Yaml(_) => return None,
+        };
+        value.is_object().then_some(value)
+    }
+
     /// The arguments with the types of a kind's fields. `plugin`: the name of the stored plugin, where the input need
     /// not have one (PATCH).
     pub fn typed_for(self, kind: Kind, plugin: Option<&str>) -> Map<String, Value> {

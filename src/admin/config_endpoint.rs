@@ -88,9 +88,12 @@ fn declarative(admin: &Admin) -> Result<&Declarative, Failure> {
         })
 }
 
-/// The configuration is the content, or its field `config`.
+/// The configuration is the content, or its field `config`: as text, or as it is where that is JSON (HTTPie sends
+/// `config@kong.json` as a part of that type).
 fn text_of(input: Input) -> Result<String, Failure> {
-    let text = match (input.text("config").map(str::to_owned), input) {
+    let whole = input.object("config").map(Value::to_string);
+    let field = whole.or_else(|| input.text("config").map(str::to_owned));
+    let text = match (field, input) {
         (Some(text), _) => text,
         (None, Input::Yaml(text)) => text,
         (None, Input::Json(document)) if !document.is_empty() => {

@@ -64,6 +64,15 @@ impl Form {
         }
     }
 
+    /// The JSON at a top-level key that has one value.
+    pub fn json(&self, name: &str) -> Option<&Value> {
+        let (_, node) = self.root.members.iter().find(|(key, _)| key == name)?;
+        match node.leaves.as_slice() {
+            [Leaf::Json(value)] => Some(value),
+            _ => None,
+        }
+    }
+
     pub fn typed(self, fields: &[Field]) -> Map<String, Value> {
         members(self.root.members, |name| {
             fields.iter().find(|field| field.name == name)

@@ -39,8 +39,10 @@ pub fn check(head: &Parts, loopback: bool, hosts: &[String]) -> Result<(), Failu
 /// # Errors
 /// 403 for a write that a page of another origin makes.
 pub fn check_origin(headers: &HeaderMap, origins: &Origins, tls: bool) -> Result<(), Failure> {
-    let Some(origin) = headers.get(ORIGIN) else {
-        return Ok(());
+    let mut given = headers.get_all(ORIGIN).iter();
+    let (origin, single) = match (given.next(), given.next()) {
+        (None, _) => return Ok(()),
+        (Some(origin), second) => (origin, second.is_none()),
     };
     let scheme = if tls { "https" } else { "http" };
     let own = headers
@@ -48,7 +50,7 @@ pub fn check_origin(headers: &HeaderMap, origins: &Origins, tls: bool) -> Result
         .and_then(|host| host.to_str().ok())
         .map(|host| format!("{scheme}://{host}"));
     let same = own.is_some_and(|own| origin.as_bytes().eq_ignore_ascii_case(own.as_bytes()));
-    if same || origins.name(headers) {
+    if single && (same || origins.name(headers)) {
         return Ok(());
     }
     let text = "this origin may not change anything; admin_gui_url names those that may";
@@ -140,22 +142,28 @@ mod tests {
     #[test]
     fn a_foreign_page_changes_nothing() {
         let gui = Origins::new(["https://gui.test/manager"]).expect("an origin");
-        // (rule, Origin, status)
-        for (rule, origin, expected) in [
-            ("no browser", None, 200),
-            ("named", Some("https://gui.test"), 200),
-            ("this listener", Some("http://localhost:8001"), 200),
-            ("a form of a foreign page", Some("https://evil.test"), 403),
-            ("a sandboxed page", Some("null"), 403),
-            ("another port", Some("http://localhost:3000"), 403),
-        ] {
+        // (rule, Origin fields, status)
+        let rows: &[(&str, &[&str], u16)] = &[
+            ("no browser", &[], 200),
+            ("named", &["https://gui.test"], 200),
+            ("this listener", &["http://localhost:8001"], 200),
+            ("a form of a foreign page", &["https://evil.test"], 403),
+            ("a sandboxed page", &["null"], 403),
+            ("another port", &["http://localhost:3000"], 403),
+            (
+                "a foreign one behind ours",
+                &["http://localhost:8001", "https://evil.test"],
+                403,
+            ),
+        ];
+        for (rule, given, expected) in rows {
             let mut headers = HeaderMap::new();
             headers.insert(HOST, "localhost:8001".parse().expect("a value"));
-            if let Some(origin) = origin {
-                headers.insert(ORIGIN, origin.parse().expect("a value"));
+            for origin in *given {
+                headers.append(ORIGIN, origin.parse().expect("a value"));
             }
             let found = check_origin(&headers, &gui, false);
-            assert_eq!(status(found), expected, "{rule}");
+            assert_eq!(status(found), *expected, "{rule}");
         }
     }
 }

@@ -28,7 +28,7 @@ mod tests;
 
 #[cfg(fuzzing)]
 pub use fuzz::check_fuzz;
-pub use node::{Declarative, Directives, InForce, Later, LogLevel, Node, Timeouts};
+pub use node::{Declarative, Directives, InForce, Later, LogLevel, Node, NotLive, Stuck, Timeouts};
 
 use crate::limits::{ADMIN_COMPUTING_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_LARGE_BODIES_MAX};
 use crate::telemetry::access::Level;
@@ -45,11 +45,16 @@ pub const KONG_VERSION: &str = "3.9.1";
 /// The Admin API of one node; its listeners share it.
 pub struct Admin {
     node: Node,
+    /// Of loopback listeners.
     connections: Arc<Semaphore>,
+    /// Of the others: whoever reaches those does not shut out who is on this machine.
+    connections_beyond: Arc<Semaphore>,
     /// Requests with large content at once.
     large: Arc<Semaphore>,
     /// Operations that compute at once, each on a thread of its own.
     computing: Semaphore,
+    /// Held by one of the writes that have conflicted, until it is through. Who waits for it comes in order.
+    turn: Mutex<()>,
     /// Held while a posted configuration is taken.
     loading: Mutex<config_endpoint::Last>,
 }
@@ -59,8 +64,10 @@ impl Admin {
         Arc::new(Admin {
             node,
             connections: Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX)),
+            connections_beyond: Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX)),
             large: Arc::new(Semaphore::new(ADMIN_LARGE_BODIES_MAX)),
             computing: Semaphore::new(ADMIN_COMPUTING_MAX),
+            turn: Mutex::default(),
             loading: Mutex::default(),
         })
     }

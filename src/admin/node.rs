@@ -2,7 +2,7 @@
 
 use super::cors::Origins;
 use crate::declarative::Secret;
-use crate::entity::Config;
+use crate::entity::{Config, Kind};
 use crate::limits::{ADMIN_BODY_MS, ADMIN_HELLO_MS, ADMIN_IDLE_MS, ADMIN_SEND_MS};
 use crate::store::{Revision, Store};
 use crate::telemetry::access::Level;
@@ -12,14 +12,17 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use uuid::Uuid;
 
 /// An answer that takes its time.
 pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 pub struct Node {
     pub store: Arc<dyn Store>,
-    /// Waits until every core uses this revision, or says why it will not. The reason is for the log.
-    pub live: Box<dyn Fn(Revision) -> Later<Result<(), String>> + Send + Sync>,
+    /// Waits until every core uses this revision, or says why it will not.
+    pub live: Box<dyn Fn(Revision) -> Later<Result<(), NotLive>> + Send + Sync>,
+    /// What is stored and keeps the newest state from being served; `None`: nothing.
+    pub stuck: Box<dyn Fn() -> Option<Stuck> + Send + Sync>,
     /// `node_id` of `GET /`: a UUID.
     pub id: String,
     pub hostname: String,
@@ -39,6 +42,22 @@ pub struct Node {
     pub cores: usize,
     /// `None` where the store is written to: `/config` is not for it.
     pub declarative: Option<Declarative>,
+}
+
+/// A change that was stored is not served. The reasons are for the client too: no content, no key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NotLive {
+    /// It cannot be, and is not stored any more.
+    TakenBack(String),
+    /// It stays in the store.
+    Stored(String),
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stuck {
+    /// The rows to be mended; empty where it is not about rows.
+    pub rows: Vec<(Kind, Uuid)>,
+    pub reason: String,
 }
 
 /// The directives that are in force.

@@ -103,7 +103,10 @@ impl Clients {
 pub async fn serve(admin: Arc<Admin>, listener: Listener) -> std::io::Result<Infallible> {
     let loopback = listener.tcp.local_addr()?.ip().to_canonical().is_loopback();
     let bounds = Bounds {
-        permits: Arc::clone(&admin.connections),
+        permits: Arc::clone(match loopback {
+            true => &admin.connections,
+            false => &admin.connections_beyond,
+        }),
         hello: admin.node.timeouts.hello,
         stall: admin.node.timeouts.send,
     };

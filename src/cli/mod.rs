@@ -330,6 +330,15 @@ fn start(options: &Options, hooks: &Hooks, console: &mut Console<'_>) -> ExitCod
             return ExitCode::FAILURE;
         }
     };
+    // In the foreground and, from here on, silent: a terminal would look as if nothing had happened.
+    let settings = &loaded.settings;
+    if let Some(log) = settings.proxy_error_log.below(&settings.prefix) {
+        console.note(&format!(
+            "Sallyport starts in {}; more is in {}",
+            settings.prefix.display(),
+            log.display()
+        ));
+    }
     let code = (hooks.start)(Start { loaded, invocation });
     drop(pid_file);
     code
@@ -383,6 +392,11 @@ struct Console<'a> {
 impl Console<'_> {
     fn say(&mut self, line: &str) {
         let _ = writeln!(self.out, "{line}");
+    }
+
+    /// Beside the output, which may be the access log's.
+    fn note(&mut self, line: &str) {
+        let _ = writeln!(self.err, "{line}");
     }
 
     fn error(&mut self, line: &str) {

@@ -149,8 +149,12 @@ fn check_prints_every_error_of_settings_and_declarative_file() {
         format!("error: {conf}:1: log_level: `loud` is not known"),
         "error: flag --set: engine: `kqueue` is not known".to_owned(),
         // §4.2, wire texts.
-        format!("error: {conf}:5: ssl_cert: failed loading certificate from /nowhere/c.pem"),
-        format!("error: {conf}:6: ssl_cert_key: failed loading key from /nowhere/k.pem"),
+        format!(
+            "error: {conf}:5: ssl_cert: failed loading certificate from /nowhere/c.pem: No such file"
+        ),
+        format!(
+            "error: {conf}:6: ssl_cert_key: failed loading key from /nowhere/k.pem: No such file"
+        ),
         "error: bad.yml:2: services.0.host: required field missing".to_owned(),
         format!("error: configuration at {conf} is not valid (5 errors)"),
     ] {
@@ -178,7 +182,42 @@ fn check_loads_the_pem_files_that_settings_name() {
         is(code, 1) && err.matches("failed loading").count() == 3,
         "{err}"
     );
+    assert_eq!(
+        err.matches(": it holds no PEM certificate").count(),
+        2,
+        "{err}"
+    );
+    assert_eq!(err.matches(": it holds no PEM key").count(), 1, "{err}");
+    let sealed = folder.file("sealed.pem", ENCRYPTED_KEY);
+    let locked = folder.file("locked.conf", &lines(&cert, &sealed));
+    let (code, _, err) = sallyport(&["check", &locked]);
+    assert!(
+        is(code, 1) && err.contains(&format!("from {sealed}: it is encrypted")),
+        "{err}"
+    );
 }
+
+#[test]
+fn a_hosts_file_that_is_named_must_be_there() {
+    let folder = Folder::new();
+    let hosts = folder.file("hosts", "127.0.0.1 a.test\n");
+    for (path, why) in [
+        (hosts, None),
+        (format!("{}/none", folder.path()), Some("No such file")),
+        (folder.path().to_owned(), Some("is a directory")),
+    ] {
+        let set = format!("dns_hostsfile={path}");
+        let (code, _, err) = sallyport(&["check", "-c", "/dev/null", "--set", &set]);
+        assert!(is(code, u8::from(why.is_some())), "{err}");
+        if let Some(why) = why {
+            let told = format!("error: flag --set: dns_hostsfile: {path}: {why}");
+            assert!(err.contains(&told), "{told} in {err}");
+        }
+    }
+}
+
+const ENCRYPTED_KEY: &str =
+    "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n";
 
 #[test]
 fn an_unreadable_settings_file_is_an_error_that_names_it() {
@@ -338,8 +377,13 @@ fn config_parse_does_not_look_at_the_database() {
 fn start_holds_the_prefix_while_the_engine_runs() {
     let folder = Folder::new();
     let conf = folder.file("s.conf", &format!("prefix = {}/run\n", folder.path()));
-    let (code, _, err) = sallyport(&["start", "-c", &conf]);
+    let (code, out, err) = sallyport(&["start", "-c", &conf]);
     assert!(is(code, 42), "{err}");
+    let run = format!("{}/run", folder.path());
+    let told = format!("Sallyport starts in {run}; more is in {run}/logs/error.log\n");
+    assert!(out.is_empty() && err.ends_with(&told), "{err}");
+    let (_, _, err) = sallyport(&["start", "-c", &conf, "--set", "proxy_error_log=/dev/stderr"]);
+    assert!(!err.contains("starts in"), "its log says so: {err}");
     let instance = Instance::of(&folder.0.join("run"));
     assert_eq!(instance.state().ok(), Some(State::Stopped));
     assert!(!instance.pid_path().exists());

@@ -3,10 +3,12 @@
 use super::Shared;
 use crate::admin::cors::Origins;
 use crate::admin::service::{self, Clients, Listener};
-use crate::admin::{Admin, Declarative, Directives, InForce, LogLevel, Node, Timeouts};
+use crate::admin::{
+    Admin, Declarative, Directives, InForce, LogLevel, Node, NotLive, Stuck, Timeouts,
+};
 use crate::declarative::Secret;
 use crate::entity::Config;
-use crate::publish::{Configuration, Live, Order, Orders};
+use crate::publish::{self, Configuration, Live, Order, Orders};
 use crate::settings::{Listen, Loaded, shown_values};
 use crate::store::{Revision, Store, StoreKind};
 use crate::telemetry::acceptor::ListenerTls;
@@ -82,14 +84,18 @@ fn node(
     let level_set = shared.logs.clone();
     let status = shared.clone();
     let fixed = store.kind() == StoreKind::Off;
+    let stuck = live.clone();
     Node {
         store,
         live: Box::new(move |revision| {
             let live = live.clone();
-            Box::pin(async move {
-                live.reached(revision)
-                    .await
-                    .map_err(|error| error.to_string())
+            Box::pin(async move { live.reached(revision).await.map_err(not_live) })
+        }),
+        stuck: Box::new(move || {
+            let unserved = stuck.stuck()?;
+            Some(Stuck {
+                rows: unserved.rows.clone(),
+                reason: unserved.to_string(),
             })
         }),
         id: shared.node_id.clone(),
@@ -117,6 +123,14 @@ fn node(
         }),
         cores: shared.post.cores(),
         declarative: fixed.then(|| declarative(orders)),
+    }
+}
+
+fn not_live(reason: publish::NotLive) -> NotLive {
+    match reason {
+        publish::NotLive::TakenBack(unserved) => NotLive::TakenBack(unserved.to_string()),
+        publish::NotLive::Refused(unserved) => NotLive::Stored(unserved.to_string()),
+        publish::NotLive::Ending => NotLive::Stored(reason.to_string()),
     }
 }
 

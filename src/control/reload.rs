@@ -270,8 +270,11 @@ fn read(
             lines.map(str::to_owned).collect::<Vec<_>>()
         });
     let configuration = match evaluated.settings.database {
-        Database::Off => (reading.configuration)(&evaluated.settings).map(Some),
-        Database::Embedded => Ok(None),
+        Database::Off if evaluated.settings.names_configuration() => {
+            (reading.configuration)(&evaluated.settings).map(Some)
+        }
+        // The store has it; without one, what `POST /config` brought has nothing to give way to.
+        Database::Off | Database::Embedded => Ok(None),
     };
     match (material, configuration, evaluated.into_result()) {
         (Ok(material), Ok(configuration), Ok(loaded)) => {

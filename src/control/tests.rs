@@ -28,13 +28,17 @@ fn shared(post: Post) -> Arc<Shared> {
 }
 
 fn reloading(shared: &Shared, reading: Reading) -> Reloading {
+    let set = |name: &str, value: &str| Flag {
+        flag: "--set",
+        name: name.into(),
+        value: value.into(),
+    };
     let invocation = Invocation {
         file: Some("/dev/null".into()),
-        flags: vec![Flag {
-            flag: "--set",
-            name: "database".into(),
-            value: "off".into(),
-        }],
+        flags: vec![
+            set("database", "off"),
+            set("declarative_config_string", "read by the test"),
+        ],
     };
     let loaded = invocation.evaluate().into_result().unwrap();
     let material = (reading.material)(&loaded.settings, &shared.chosen, false).unwrap();

@@ -36,16 +36,23 @@ pub fn read(text: &str) -> Result<Document, Failure> {
 }
 
 fn json_failure(error: &serde_json::Error) -> Failure {
+    let at = format!(" at line {} column {}", error.line(), error.column());
     Failure::syntax(
         Some((error.line() as u64, error.column() as u64)),
-        format!("JSON: {error}"),
+        format!("JSON: {error}").replace(&at, ""),
     )
 }
 
 fn yaml(text: &str) -> Result<Value, Failure> {
     serde_saphyr::from_str_with_options(text, options()).map_err(|error| {
         let place = error.location().map(|at| (at.line(), at.column()));
-        Failure::syntax(place, format!("YAML: {error}"))
+        let mut text = error.to_string();
+        // The place stands in front of the line, and options of the library are nothing a file can set.
+        if let Some((line, column)) = place {
+            text = text.replace(&format!(" at line {line}, column {column}"), "");
+        }
+        let text = text.replace(", set DuplicateKeyPolicy in Options if acceptable", "");
+        Failure::syntax(place, format!("YAML: {text}"))
     })
 }
 

@@ -122,10 +122,14 @@ fn syntax_errors_carry_their_line_and_none_of_the_text() {
         ["expected a mapping with _format_version and entities"]
     );
     let same_key = "_format_version: '3.0'\nservices: []\nservices: []";
+    assert_eq!(
+        refused(same_key),
+        ["line 3, column 1: YAML: duplicate mapping key: services"]
+    );
+    let found = refused("_format_version: '3.0'\nservices:\n- name: a\n bad: x\n");
     assert!(
-        refused(same_key)[0].contains("line 3"),
-        "{:?}",
-        refused(same_key)
+        found[0].starts_with("line 4, column 2: YAML: ") && !found[0].contains(" at line 4"),
+        "{found:?}"
     );
 }
 

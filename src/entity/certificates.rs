@@ -92,7 +92,7 @@ pub fn take_snis(certificate: &mut Entity) -> Option<Vec<String>> {
 fn cert(value: &Value) -> Result<(), String> {
     let text = value.as_str().unwrap_or_default();
     if pem::is_reference(text) {
-        return Ok(());
+        return Err(format!("invalid certificate: {A_REFERENCE}"));
     }
     for der in pem::certificates(text)? {
         pem::written(&der)?;
@@ -109,14 +109,21 @@ fn alternative_pair_matches(row: &Entity, _: &Context<'_>, errors: &mut Errors) 
     match_pair(row, "cert_alt", "key_alt", text, errors);
 }
 
+/// A file's are followed before its rows are checked. One that is stored would never be followed, handshakes with it would
+/// be aborted, and the file that it is exported to could not be imported.
+const A_REFERENCE: &str = "references are followed in declarative files only, send the PEM text";
+
 fn match_pair(row: &Entity, cert: &str, key: &str, mismatch: &str, errors: &mut Errors) {
-    let Some(key_text) = plain(row, key) else {
+    let Some(key_text) = text(row, key) else {
         return;
     };
+    if pem::is_reference(key_text) {
+        return errors.field(key, format!("invalid key: {A_REFERENCE}"));
+    }
     match pem::public_of_key(key_text) {
         Err(reason) => errors.field(key, reason),
         Ok(public) => {
-            let leaf = plain(row, cert).and_then(leaf);
+            let leaf = text(row, cert).and_then(leaf);
             if leaf.is_some_and(|leaf| leaf.public_key != public) {
                 errors.entity(mismatch);
             }
@@ -125,7 +132,7 @@ fn match_pair(row: &Entity, cert: &str, key: &str, mismatch: &str, errors: &mut 
 }
 
 fn types_differ(row: &Entity, _: &Context<'_>, errors: &mut Errors) {
-    let algorithm = |field| Some(plain(row, field).and_then(leaf)?.public_key.algorithm);
+    let algorithm = |field| Some(text(row, field).and_then(leaf)?.public_key.algorithm);
     if let (Some(first), Some(second)) = (algorithm("cert"), algorithm("cert_alt"))
         && first == second
     {
@@ -136,11 +143,9 @@ fn types_differ(row: &Entity, _: &Context<'_>, errors: &mut Errors) {
     }
 }
 
-/// The field's text, unless it is unset or kept elsewhere.
-fn plain<'a>(row: &'a Entity, field: &str) -> Option<&'a str> {
-    row.get(field)?
-        .as_str()
-        .filter(|text| !pem::is_reference(text))
+/// The field's text, unless it is unset.
+fn text<'a>(row: &'a Entity, field: &str) -> Option<&'a str> {
+    row.get(field)?.as_str()
 }
 
 fn leaf(text: &str) -> Option<Written> {

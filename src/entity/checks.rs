@@ -226,7 +226,7 @@ pub fn path(value: &Value) -> Result<(), String> {
     path_characters(path)
 }
 
-/// `routes.paths`: `/prefix` in normal form, or `~/regex`. The regex itself is compiled by the entity check.
+/// `routes.paths`: `/prefix` in normal form, or `~/regex`. The regex itself is looked at in `routes`.
 pub fn route_path(value: &Value) -> Result<(), String> {
     let path = text(value);
     if path.starts_with("~/") {
@@ -334,6 +334,14 @@ pub fn header_name(value: &Value) -> Result<(), String> {
             "bad header name '{name}', allowed characters are A-Z, a-z, 0-9, '_', and '-'"
         ))
     }
+}
+
+/// It becomes the name of a cookie in `Set-Cookie`.
+pub fn cookie_name(value: &Value) -> Result<(), String> {
+    let name = text(value);
+    header_name(value).map_err(|_| {
+        format!("bad cookie name '{name}', allowed characters are A-Z, a-z, 0-9, '_', and '-'")
+    })
 }
 
 /// The keys of `routes.headers`.

@@ -1,6 +1,7 @@
 //! PEM, X.509 and private keys, as far as checking entities needs them. Reasons are plain text without
 //! any part of a key.
-use crate::tls::identity::{Algorithm, PublicKey, Written};
+use crate::tls::identity::{Algorithm, Written, WrittenKey};
+use crate::tls::keys::pem_reason;
 use aws_lc_rs::rsa::KeyPair as RsaKeyPair;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P521_SHA512_ASN1_SIGNING,
@@ -10,7 +11,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::fmt::Write;
 
-/// Whether the text stands for a value kept elsewhere; then it cannot be checked.
+/// Whether the text stands for a value kept elsewhere.
 pub fn is_reference(text: &str) -> bool {
     text.starts_with("{vault://") && text.ends_with('}')
 }
@@ -19,7 +20,7 @@ pub fn is_reference(text: &str) -> bool {
 pub fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let chain = CertificateDer::pem_slice_iter(pem.as_bytes())
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| format!("invalid certificate: {error}"))?;
+        .map_err(|error| format!("invalid certificate: {}", pem_reason(&error)))?;
     if chain.is_empty() {
         return Err("invalid certificate: no CERTIFICATE section in the PEM text".into());
     }
@@ -31,7 +32,7 @@ pub fn written(der: &[u8]) -> Result<Written, String> {
 }
 
 /// The public half of the first private key of the text (PKCS#8, PKCS#1 or SEC1).
-pub fn public_of_key(pem: &str) -> Result<PublicKey, String> {
+pub fn public_of_key(pem: &str) -> Result<WrittenKey, String> {
     let invalid = |reason: &str| format!("invalid key: {reason}");
     if pem.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----")
         || pem.contains("Proc-Type: 4,ENCRYPTED")
@@ -44,7 +45,7 @@ pub fn public_of_key(pem: &str) -> Result<PublicKey, String> {
         rustls_pki_types::pem::Error::NoItemsFound => {
             invalid("no PRIVATE KEY section in the PEM text")
         }
-        error => invalid(&error.to_string()),
+        error => invalid(pem_reason(&error)),
     })?;
     let found = match &key {
         PrivateKeyDer::Pkcs1(der) => RsaKeyPair::from_der(der.secret_pkcs1_der()).ok().map(rsa),
@@ -69,21 +70,23 @@ pub fn public_of_key(pem: &str) -> Result<PublicKey, String> {
     })
 }
 
-fn rsa(pair: RsaKeyPair) -> PublicKey {
-    PublicKey {
+fn rsa(pair: RsaKeyPair) -> WrittenKey {
+    WrittenKey {
         algorithm: Algorithm::Rsa,
         bytes: pair.public_key().as_ref().to_vec(),
     }
 }
 
-fn ed25519(pair: Ed25519KeyPair) -> PublicKey {
-    PublicKey {
+fn ed25519(pair: Ed25519KeyPair) -> WrittenKey {
+    WrittenKey {
         algorithm: Algorithm::Ed25519,
         bytes: pair.public_key().as_ref().to_vec(),
     }
 }
 
-fn ec(parse: impl Fn(&'static EcdsaSigningAlgorithm) -> Option<EcdsaKeyPair>) -> Option<PublicKey> {
+fn ec(
+    parse: impl Fn(&'static EcdsaSigningAlgorithm) -> Option<EcdsaKeyPair>,
+) -> Option<WrittenKey> {
     [
         &ECDSA_P256_SHA256_ASN1_SIGNING,
         &ECDSA_P384_SHA384_ASN1_SIGNING,
@@ -91,7 +94,7 @@ fn ec(parse: impl Fn(&'static EcdsaSigningAlgorithm) -> Option<EcdsaKeyPair>) ->
     ]
     .into_iter()
     .find_map(parse)
-    .map(|pair| PublicKey {
+    .map(|pair| WrittenKey {
         algorithm: Algorithm::Ec,
         bytes: pair.public_key().as_ref().to_vec(),
     })

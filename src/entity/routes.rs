@@ -5,7 +5,9 @@ use super::schema::{EntityCheck, Field, Literal, OnDelete, Schema, Then, When, c
 use super::services::PROTOCOLS;
 use super::validate::Context;
 use super::{Entity, Kind, checks};
+use crate::limits::ERRORS_IN_ONE_PLACE_MAX;
 use crate::router::{RouteSpec, Router};
+use regex_syntax::ast::{ErrorKind, parse::Parser};
 use serde_json::{Map, Value};
 
 pub static SCHEMA: Schema = Schema {
@@ -151,7 +153,7 @@ const PROTOCOL: Field = Field::string("").one_of(PROTOCOLS);
 const SNI: Field = Field::string("").check(checks::wildcard_host);
 const METHOD: Field = Field::string("").check(checks::method);
 const HOST: Field = Field::string("").check(checks::route_host);
-const PATH: Field = Field::string("").check(checks::route_path);
+const PATH: Field = Field::string("").check(path);
 const HEADER_NAME: Field = Field::string("").check(checks::route_header_name);
 const HEADER_VALUES: Field = Field::array("", &common::STRING).len_min(1);
 const ADDRESS: Field = Field::record(
@@ -208,6 +210,21 @@ fn names_ip_or_port(address: &Value) -> Result<(), String> {
     Ok(())
 }
 
+/// What no dialect takes is the element's error. The entity's (`regexes_compile`) is what Kong's first look takes and its
+/// router does not: look-around, back-references, sizes.
+fn path(value: &Value) -> Result<(), String> {
+    checks::route_path(value)?;
+    let pattern = value.as_str().and_then(|path| path.strip_prefix('~'));
+    let parsed = pattern.map(|pattern| Parser::new().parse(pattern));
+    match (pattern, parsed) {
+        (Some(pattern), Some(Err(error))) => match error.kind() {
+            ErrorKind::UnsupportedBackreference | ErrorKind::UnsupportedLookAround => Ok(()),
+            kind => Err(format!("invalid regex: '{pattern}' ({kind})")),
+        },
+        _ => Ok(()),
+    }
+}
+
 /// Regexes of paths (`~/…`) and header values (`~*…`) are in the dialect of the regex crate, as in Kong's router.
 fn regexes_compile(row: &Entity, _: &Context<'_>, errors: &mut Errors) {
     let texts = |value: &Value| -> Vec<String> {
@@ -224,11 +241,23 @@ fn regexes_compile(row: &Entity, _: &Context<'_>, errors: &mut Errors) {
         .iter()
         .filter_map(|path| path.strip_prefix('~').map(str::to_owned))
         .chain(values.filter_map(|value| value.strip_prefix("~*").map(str::to_owned)));
-    for pattern in patterns {
-        if let Err(error) = regex::bytes::Regex::new(&pattern) {
-            errors.entity(format!("Router Expression failed validation: {error}"));
-        }
+    let refused = patterns.filter_map(|pattern| {
+        let error = regex::bytes::Regex::new(&pattern).err()?;
+        Some(regex_refusal(&pattern, &error))
+    });
+    for reason in refused.take(ERRORS_IN_ONE_PLACE_MAX) {
+        errors.entity(format!("Router Expression failed validation: {reason}"));
     }
+}
+
+/// In one line, as all lines of the log: the library draws the pattern with carets below it, and its reason stands last.
+fn regex_refusal(pattern: &str, error: &regex::Error) -> String {
+    let text = error.to_string();
+    let last = text.lines().last().unwrap_or_default().trim();
+    format!(
+        "'{pattern}': {}",
+        last.strip_prefix("error: ").unwrap_or(last)
+    )
 }
 
 /// What the router cannot take is refused with the row, where Kong stores some of it (`/a?b`, the server name `*a.test`): a

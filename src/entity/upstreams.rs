@@ -25,7 +25,7 @@ pub static SCHEMA: Schema = Schema {
         hash_on("hash_fallback"),
         Field::string("hash_on_header").check(checks::header_name),
         Field::string("hash_fallback_header").check(checks::header_name),
-        Field::string("hash_on_cookie"),
+        Field::string("hash_on_cookie").check(checks::cookie_name),
         Field::string("hash_on_cookie_path")
             .check(checks::path)
             .default(Literal::Text("/")),

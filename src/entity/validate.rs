@@ -5,6 +5,7 @@ use super::plugin_schemas;
 use super::rules::entity_check;
 use super::schema::{self, Auto, Choices, Field, Schema, Shape};
 use super::{Entity, Kind, checks, plugins};
+use crate::limits::ERRORS_IN_ONE_PLACE_MAX;
 use serde_json::{Map, Number, Value};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
@@ -209,9 +210,8 @@ fn record(
             }
         }
     }
-    for (name, _) in input {
-        broken.insert(name, "unknown field".into());
-    }
+    let unknown = input.into_iter().take(ERRORS_IN_ONE_PLACE_MAX);
+    broken.extend(unknown.map(|(name, _)| (name, "unknown field".into())));
     (row, broken)
 }
 
@@ -348,13 +348,18 @@ fn elements(
 ) -> Result<Vec<Value>, Node> {
     let mut values = Vec::with_capacity(items.len());
     let mut broken = Vec::new();
+    let mut told = 0;
     for (index, item) in items.into_iter().enumerate() {
         match value(of, item, ctx, mode, unresolved) {
             Ok(value) => values.push(value),
             Err(node) => {
                 broken.resize(index, None);
                 broken.push(Some(node));
+                told += 1;
             }
+        }
+        if told == ERRORS_IN_ONE_PLACE_MAX {
+            break;
         }
     }
     if broken.is_empty() {
@@ -384,6 +389,9 @@ fn map(
             Err(node) => {
                 broken.insert(key, node);
             }
+        }
+        if broken.len() == ERRORS_IN_ONE_PLACE_MAX {
+            break;
         }
     }
     if broken.is_empty() {

@@ -5,7 +5,7 @@ use crate::cli::Checked;
 use crate::declarative::{self, Options, Progress, Reading, Secret};
 use crate::entity::Config;
 use crate::limits;
-use crate::publish::{Configuration, Publisher};
+use crate::publish::{Configuration, Publisher, Unserved};
 use crate::settings::{Database, Settings};
 use crate::tls::provider;
 use std::path::{Path, PathBuf};
@@ -107,7 +107,7 @@ fn parse(
 /// For `check`: what a start would find in the declarative file or in the store, compiled as a start would.
 pub fn check_file(settings: &Settings) -> Checked {
     match settings.database {
-        Database::Off => compiled(settings, read(settings)),
+        Database::Off => compiled(settings, read(settings), |unserved| unserved.lines),
         Database::Embedded => transfer::check_store(settings),
     }
 }
@@ -118,16 +118,15 @@ pub fn parse_file(settings: &Settings, path: &Path, progress: &Progress<'_>) -> 
         progress: Some(progress),
         ..Reading::default()
     };
-    compiled(
-        settings,
-        read_file(settings, path, reading).map_err(Unread::lines),
-    )
+    let read = read_file(settings, path, reading).map_err(Unread::lines);
+    compiled(settings, read, |unserved| unserved.lines)
 }
 
-/// Compiles a configuration as a start would; says what keeps one from starting.
+/// Compiles a configuration as a start would; says what keeps one from starting, `told` of what does not compile.
 pub(super) fn compiled(
     settings: &Settings,
     configuration: Result<Configuration, Vec<String>>,
+    told: impl FnOnce(Unserved) -> Vec<String>,
 ) -> Checked {
     let mut checked = Checked::default();
     let chosen = provider::choose(convert::provider_mode(settings));
@@ -136,8 +135,8 @@ pub(super) fn compiled(
         Ok(configuration) => match material {
             Ok(material) => {
                 let mut publisher = Publisher::new(material.globals, material.certificates, false);
-                if let Err(problems) = publisher.compile(&configuration) {
-                    checked.errors.extend(problems);
+                if let Err(unserved) = publisher.compile(&configuration) {
+                    checked.errors.extend(told(unserved));
                 }
                 checked.warnings.extend(publisher.take_warnings());
             }

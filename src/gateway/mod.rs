@@ -77,7 +77,10 @@ fn run(start: Start) -> Result<ExitCode, String> {
     let mut publisher = Publisher::new(material.globals, material.certificates, hashed);
     let snapshot = publisher
         .compile(&entities.configuration)
-        .map_err(|problems| problems.join("\n"))?;
+        .map_err(|unserved| match entities.embedded {
+            Some(_) => transfer::mend(&entities::store_file(settings), unserved).join("\n"),
+            None => unserved.lines.join("\n"),
+        })?;
 
     // Nothing is computed on all cores any more: threads from here on, but for the cores' own, leave these alone.
     let kept_off = ring::sys::stay_on(&placement.others);

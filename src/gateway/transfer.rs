@@ -5,19 +5,15 @@ use super::entities::store_file;
 use crate::cli::{Checked, Export, Instance, Parsed, Refused, State};
 use crate::declarative::{self, Progress, Reading};
 use crate::entity::{Config, Entity, Kind, schema};
-use crate::publish::Configuration;
+use crate::publish::{Configuration, Unserved};
 use crate::settings::{Database, Settings};
 use crate::store::embedded::file::{self, Inspected};
-use crate::store::{Image, OpenError, Plan, Store, Violation, embedded};
+use crate::store::{CommitError, Image, OpenError, Plan, Store, Violation, embedded, wait};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
-use std::future::Future;
 use std::path::Path;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
 use uuid::Uuid;
 
 /// For `config db_import`: every row of the file in place of the one with its id, or beside the others; all or nothing.
@@ -70,7 +66,9 @@ pub fn import(
     };
     let Checked {
         warnings, errors, ..
-    } = compiled(settings, Ok(configuration));
+    } = compiled(settings, Ok(configuration), |unserved| {
+        mend(&path, unserved)
+    });
     if !errors.is_empty() {
         return Err(Refused::Other(errors));
     }
@@ -83,7 +81,10 @@ pub fn import(
             open()?
         }
     };
-    wait(store.commit(batch)).map_err(|error| other(format!("database: {error}")))?;
+    // Without a limit: to give up would not say whether it was written.
+    wait(store.commit(batch), None)
+        .unwrap_or(Err(CommitError::Closed))
+        .map_err(|error| other(format!("database: {error}")))?;
     match store.close() {
         true => Ok(warnings),
         false => Err(other(
@@ -116,6 +117,21 @@ pub fn export(settings: &Settings) -> Result<Export, Vec<String>> {
     })
 }
 
+/// Why the store at `path` cannot be served, and what is to be done: nothing of it is left out to serve the rest, since it
+/// may be what keeps strangers away. `export` does not compile, so it works on such a store.
+pub fn mend(path: &Path, unserved: Unserved) -> Vec<String> {
+    let file = path.display();
+    let mut lines = vec![format!(
+        "database: {file}: it holds what this version cannot serve; nothing was changed"
+    )];
+    lines.extend(unserved.lines);
+    lines.push(format!(
+        "database: to mend it, `sallyport config db_export FILE`, correct these rows in FILE, `sallyport config db_import \
+         FILE`; or take them out of FILE, move {file} away, and import FILE"
+    ));
+    lines
+}
+
 /// For `check`: what is in the store, compiled as a start would. It is neither made nor written to.
 pub fn check_store(settings: &Settings) -> Checked {
     let path = store_file(settings);
@@ -124,7 +140,7 @@ pub fn check_store(settings: &Settings) -> Checked {
         config: Config::default(),
         warnings: Vec::new(),
     };
-    let empty = || compiled(settings, Ok(nothing()));
+    let empty = || compiled(settings, Ok(nothing()), |unserved| unserved.lines);
     let with = |text: String, checked: Checked| Checked {
         notes: vec![format!("store {}: {text}", path.display())],
         ..checked
@@ -146,7 +162,8 @@ pub fn check_store(settings: &Settings) -> Checked {
                 config: image.config,
                 warnings: Vec::new(),
             };
-            with(text, compiled(settings, Ok(configuration)))
+            let told = |unserved| mend(&path, unserved);
+            with(text, compiled(settings, Ok(configuration), told))
         }
         Ok(Inspected::Older { format, known }) => with(
             format!("format {format}; the next start brings it to format {known}"),
@@ -276,24 +293,4 @@ fn told(kind: Kind, id: Uuid, row: &Entity, violation: Violation, plan: &mut Pla
         Violation::InUse { by, by_id, .. } => format!("{} {by_id} lists it", by.name()),
     };
     vec![format!("{place}: {text}")]
-}
-
-// ── waiting without a runtime ──
-
-fn wait<T>(future: impl Future<Output = T>) -> T {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut context = Context::from_waker(&waker);
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut context) {
-            Poll::Ready(value) => return value,
-            Poll::Pending => thread::park(),
-        }
-    }
 }

@@ -2,6 +2,7 @@
 
 use super::Error;
 use super::head::FieldLine;
+use crate::limits::CONNECTION_OPTIONS_MAX;
 use std::ops::Range;
 
 macro_rules! names {
@@ -210,11 +211,16 @@ impl ConnectionOptions {
     const KEEP_ALIVE: u8 = 1 << 1;
     const UPGRADE: u8 = 1 << 2;
     const OTHER: u8 = 1 << 3;
+    const TOO_MANY: u8 = 1 << 4;
 
     /// Reads every Connection field of the head; `buf` is what the head was parsed from.
     pub fn of(fields: &[FieldLine], buf: &[u8]) -> ConnectionOptions {
         let mut bits = 0;
-        for token in values(fields, buf, Name::Connection).flat_map(tokens) {
+        let options = values(fields, buf, Name::Connection).flat_map(tokens);
+        for (index, token) in options.enumerate() {
+            if index == CONNECTION_OPTIONS_MAX {
+                bits |= Self::TOO_MANY;
+            }
             bits |= if token.eq_ignore_ascii_case(b"close") {
                 Self::CLOSE
             } else if token.eq_ignore_ascii_case(b"keep-alive") {
@@ -243,6 +249,11 @@ impl ConnectionOptions {
     /// Whether anything else is named, so that [`connection_nominates`] has to be asked per field.
     pub fn nominates(self) -> bool {
         self.0 & Self::OTHER != 0
+    }
+
+    /// More than `CONNECTION_OPTIONS_MAX`: to ask per field costs fields × options, so the message is refused.
+    pub fn too_many(self) -> bool {
+        self.0 & Self::TOO_MANY != 0
     }
 }
 
@@ -420,6 +431,25 @@ mod tests {
         let options = ConnectionOptions::of(&fields, buf);
         assert!(options.close() && options.nominates());
         assert!(!options.keep_alive() && !options.upgrade());
+    }
+
+    #[test]
+    fn connection_options_are_counted_over_all_lines() {
+        let buf = b"a, b,, c";
+        let span = Span {
+            start: 0,
+            end: buf.len() as u32,
+        };
+        let line = FieldLine {
+            name: Span::default(),
+            value: span,
+            known: Name::Connection,
+        };
+        for (lines, too_many) in [(1, false), (10, false), (11, true), (1000, true)] {
+            let options = ConnectionOptions::of(&vec![line; lines], buf);
+            assert!(options.nominates());
+            assert_eq!(options.too_many(), too_many, "{lines} lines of three");
+        }
     }
 
     #[test]

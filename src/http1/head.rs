@@ -99,11 +99,27 @@ impl Method {
 
 /// The method of a request whose head is refused or was never whole; `None` when not even that could be read.
 pub fn method_begun(buf: &[u8]) -> Option<Method> {
-    let line = buf.strip_prefix(b"\r\n").unwrap_or(buf);
+    let (method, _) = line_begun(buf);
+    (!method.is_empty()).then(|| Method::of(method))
+}
+
+/// Method and target of such a request as far as they are there, to be written to a log: nothing of them is checked. A line
+/// that begins with no method is all target.
+pub fn line_begun(buf: &[u8]) -> (&[u8], &[u8]) {
+    let buf = buf.strip_prefix(b"\r\n").unwrap_or(buf);
+    let end = memchr::memchr2(b'\r', b'\n', buf).unwrap_or(buf.len());
+    let line = &buf[..end];
     let word = line.get(..=METHOD_SIZE_MAX).unwrap_or(line);
-    let token = &word[..memchr::memchr(b' ', word)?];
-    let is_method = !token.is_empty() && token.iter().copied().all(fields::is_tchar);
-    is_method.then(|| Method::of(token))
+    let method = &word[..memchr::memchr(b' ', word).unwrap_or(0)];
+    if method.is_empty() || !method.iter().copied().all(fields::is_tchar) {
+        return (b"", line);
+    }
+    let rest = &line[method.len() + 1..];
+    let target = match memchr::memrchr(b' ', rest) {
+        Some(at) if rest[at + 1..].starts_with(b"HTTP/") => &rest[..at],
+        _ => rest,
+    };
+    (method, target)
 }
 
 /// RFC 9112 §3.2.

@@ -149,6 +149,30 @@ fn the_method_of_a_refused_head_is_read_where_it_can_be() {
 }
 
 #[test]
+fn what_a_refused_head_asked_for_is_told_as_far_as_it_is_there() {
+    let table: [(&[u8], &[u8], &[u8]); 11] = [
+        (
+            b"GET /a?b HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+            b"GET",
+            b"/a?b",
+        ),
+        (b"GET /a?b HTTP/1.1\nHost: x\n\n", b"GET", b"/a?b"),
+        (b"\r\nGET /a HTTP/1.1\r\n", b"GET", b"/a"),
+        (b"PRI * HTTP/2.0\r\n\r\n", b"PRI", b"*"),
+        (b"GET /a b HTTP/1.1\r\n", b"GET", b"/a b"),
+        (b"GET /HTTP/1.1\r\n", b"GET", b"/HTTP/1.1"),
+        (b"GET /a", b"GET", b"/a"),
+        (b"GET", b"", b"GET"),
+        (b"G\x01T /a HTTP/1.1\r\n", b"", b"G\x01T /a HTTP/1.1"),
+        (b" HTTP/1.1\r\n", b"", b" HTTP/1.1"),
+        (b"", b"", b""),
+    ];
+    for (buf, method, target) in table {
+        assert_eq!(line_begun(buf), (method, target), "{buf:?}");
+    }
+}
+
+#[test]
 fn a_byte_at_a_time_is_searched_once() {
     let mut head = RequestHead::new();
     let buf = b"GET / HTTP/1.1\r\nHost: x\r\nab: cd\r\n\r\n";

@@ -64,6 +64,16 @@ impl Chain {
             && same(&self.acl, &other.acl)
             && same(&self.request_termination, &other.request_termination)
     }
+
+    /// Whether this chain holds an instance that `other` does not.
+    pub fn guards_beyond(&self, other: &Chain) -> bool {
+        fn beyond<T>(one: &Option<Arc<T>>, other: &Option<Arc<T>>) -> bool {
+            one.is_some() && !same(one, other)
+        }
+        beyond(&self.mtls_auth, &other.mtls_auth)
+            || beyond(&self.acl, &other.acl)
+            || beyond(&self.request_termination, &other.request_termination)
+    }
 }
 
 fn same<T>(one: &Option<Arc<T>>, other: &Option<Arc<T>>) -> bool {

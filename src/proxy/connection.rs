@@ -9,7 +9,7 @@ use crate::options::RealIp;
 use crate::plugin::Admitted;
 use crate::proxy::admit::{self, Asked, Memo};
 use crate::proxy::core::{ConnectionCount, Core, Exchanging, Handshaking};
-use crate::proxy::exchange::{Client, Exchange, Refusal, Scratch};
+use crate::proxy::exchange::{Client, Exchange, Refusal, Scratch, TOO_MANY_OPTIONS};
 use crate::proxy::forward::{Buffers, End, Forward};
 use crate::proxy::handshake::{self, Failure};
 use crate::proxy::matching::{bad_path, check_method, check_protocol, find_route, real_ip};
@@ -139,7 +139,10 @@ async fn serve_request(
     if let Err(end) = head_read {
         return match end {
             HeadEnd::Gone => After::Close,
-            HeadEnd::Refused(refusal) => turn.answer(refusal, true).await,
+            HeadEnd::Refused(refusal, line) => {
+                exchange.borrow_mut().line = Some(Box::new(line));
+                turn.answer(refusal, true).await
+            }
         };
     }
     let Scratch {
@@ -173,6 +176,12 @@ async fn serve_request(
         request_count_max: core.options().requests_per_connection_max,
     };
     let closing = framing::downstream_persistence(&before_response) != Persistence::Persist;
+
+    if options.too_many() {
+        return turn
+            .answer(Refusal::layer(400, TOO_MANY_OPTIONS), true)
+            .await;
+    }
 
     // Frame: anything ambiguous ends here, before an upstream hears of it (RFC 9112 §6.3).
     let framing = match framing::request_framing(head, raw) {
@@ -273,6 +282,7 @@ async fn serve_request(
             }
         }
         End::Broken => {
+            turn.log_cause();
             turn.log(Some(&admitted));
             After::Cut
         }
@@ -290,14 +300,15 @@ struct Turn<'a> {
     stream: &'a Stream,
     client: &'a Client,
     exchange: &'a RefCell<Exchange>,
-    /// `None` where the request could not be parsed.
+    /// `None` where the request could not be parsed; the exchange has its `line` then.
     head: Option<(&'a head::RequestHead, &'a [u8])>,
     route: Option<&'a Route>,
 }
 
 impl Turn<'_> {
     /// Sends the gateway's own answer and writes the exchange's line. Without `close` the request's content has been taken
-    /// from the stream: the next byte begins a request.
+    /// from the stream: the next byte begins a request. The error line comes before the answer: a client that has the
+    /// answer, and what it then causes on another core, are behind it in the log.
     async fn answer(self, refusal: Refusal, close: bool) -> After {
         let Turn { core, stream, .. } = self;
         reply::put_refusal(
@@ -311,6 +322,7 @@ impl Turn<'_> {
         if close {
             stream.put_close_notify();
         }
+        self.log_cause();
         let sent = stream
             .flush(Some(ring::now() + core.options().send_timeout))
             .await;
@@ -320,6 +332,12 @@ impl Turn<'_> {
             (Ok(()), true) => After::Linger,
             (Ok(()), false) => After::Next,
         }
+    }
+
+    fn log_cause(self) {
+        let exchange = self.exchange.borrow();
+        let service = self.route.and_then(|route| route.service.as_deref());
+        log::cause(self.core, &exchange, service);
     }
 
     fn log(self, admitted: Option<&Admitted>) {
@@ -354,18 +372,12 @@ async fn log_or_answer(core: &Rc<Core>, peer: SocketAddr, port: u16, failure: Fa
             if method != Some(Method::Head) {
                 answer.push_str(body);
             }
+            let reason = "plain HTTP was sent to the TLS port";
+            log::handshake_failure(core, peer, port, None, "none", reason);
             let deadline = ring::now() + core.options().send_timeout;
             let _ = socket
                 .write_all(Buffer::from_vec(answer.into_bytes()), Some(deadline))
                 .await;
-            log::handshake_failure(
-                core,
-                peer,
-                port,
-                None,
-                "none",
-                "plain HTTP was sent to the TLS port",
-            );
             linger(core, &Stream::clear(socket, Buffer::default())).await;
         }
     }

@@ -1,7 +1,8 @@
 //! One request with its response: what is known of it, from its first byte to its line in the log.
 
 use crate::http1::error_body::{Origin, message_for};
-use crate::http1::head::{RequestHead, ResponseHead};
+use crate::http1::head::{self, RequestHead, ResponseHead};
+use crate::limits;
 use crate::proxy::connection::Accepted;
 use crate::router;
 use crate::tls::client_auth::ClientChain;
@@ -131,8 +132,33 @@ pub struct Exchange {
     pub answered: Option<Instant>,
     pub client_verify: Option<Arc<str>>,
     pub reason: Option<Arc<str>>,
+    /// Of a request whose head was refused.
+    pub line: Option<Box<Line>>,
     /// Traffic of the client's stream when the request began.
     pub traffic_before: (u64, u64),
+}
+
+/// What there is of a request line that has no parsed head behind it, so that the log can say what was asked for.
+#[derive(Default)]
+pub struct Line {
+    pub method: Vec<u8>,
+    pub target: Vec<u8>,
+}
+
+impl Line {
+    /// Takes the place of what an earlier, shorter `head` gave.
+    pub fn take(&mut self, head: &[u8]) {
+        let window = head.get(..limits::REFUSED_LINE_SIZE_MAX).unwrap_or(head);
+        let (method, target) = head::line_begun(window);
+        self.method.clear();
+        self.method.extend_from_slice(method);
+        self.target.clear();
+        self.target.extend_from_slice(target);
+    }
+
+    pub fn is_head(&self) -> bool {
+        self.method == b"HEAD"
+    }
 }
 
 impl Exchange {
@@ -148,6 +174,7 @@ impl Exchange {
             upstream_address: None,
             upstream_status: 0,
             upstream_reused: false,
+            line: None,
             tries: 0,
             forwarded: None,
             answered: None,
@@ -205,6 +232,9 @@ pub struct Refusal {
     /// The head was not read to its end, but its method was: HEAD, which no content answers (RFC 9110 §9.3.2).
     pub to_head: bool,
 }
+
+/// Why a message is refused whose Connection fields hold more than `limits::CONNECTION_OPTIONS_MAX` options.
+pub const TOO_MANY_OPTIONS: &str = "Connection names more options than are looked at";
 
 impl Refusal {
     /// Raised by Kong's own logic (router, plugins).

@@ -137,15 +137,11 @@ impl Forward<'_> {
                 .await
             {
                 Attempt::Ended(end) => return end,
-                Attempt::NoResponse {
-                    status,
-                    reason,
-                    sent,
-                } => {
+                Attempt::NoResponse { status, reason } => {
                     self.log_attempt(exchange, address, &reason);
                     last = Some((status, reason));
                     // Bytes of a request that may not be repeated have left, or its content is no longer at hand.
-                    if sent && !replayable {
+                    if !replayable {
                         break;
                     }
                     // A pooled connection that its upstream had closed says nothing of the upstream: this try is free
@@ -297,12 +293,8 @@ impl Forward<'_> {
             .flush(Some(ring::now() + write_timeout))
             .await
         {
-            let (status, reason) = describe(error);
-            return Attempt::NoResponse {
-                status,
-                reason,
-                sent: true,
-            };
+            let (status, reason) = unsent(error);
+            return Attempt::NoResponse { status, reason };
         }
         if self.expects_continue && !content.mover.done() && !content.begun {
             content.begun = true;
@@ -313,7 +305,7 @@ impl Forward<'_> {
                 .await
                 .is_err()
             {
-                return Attempt::Ended(End::Broken);
+                return Attempt::Ended(self.cut(exchange, CLIENT_LEFT));
             }
         }
         if !content.mover.done() {
@@ -347,6 +339,7 @@ impl Forward<'_> {
             let interrupted = pin!(self.interrupted());
             race(sending, receiving, turned, interrupted).await
         };
+        // Taken from the client; whether the upstream has got it is `progress.request_written`.
         let content_done = content.mover.done();
         match raced {
             Raced::Received(Ok(received)) => {
@@ -374,7 +367,7 @@ impl Forward<'_> {
                     version: received.version,
                     options: received.options,
                     status: received.status,
-                    request_written: content_done,
+                    request_written: progress.request_written.get(),
                     response_framing: received.framing,
                     response_read: true,
                     stray_bytes: !upstream.stream.is_quiet(),
@@ -395,11 +388,7 @@ impl Forward<'_> {
                     return Attempt::Ended(self.cut(exchange, &fault.reason()));
                 }
                 match fault {
-                    Fault::Client(reason) => {
-                        exchange.borrow_mut().reason = Some(reason);
-                        exchange.borrow_mut().status = 499;
-                        Attempt::Ended(End::Broken)
-                    }
+                    Fault::Client(reason) => Attempt::Ended(self.cut(exchange, &reason)),
                     Fault::Upstream {
                         status,
                         reason,
@@ -413,11 +402,7 @@ impl Forward<'_> {
                                 refusal.closing()
                             }));
                         }
-                        Attempt::NoResponse {
-                            status,
-                            reason,
-                            sent: true,
-                        }
+                        Attempt::NoResponse { status, reason }
                     }
                 }
             }
@@ -497,11 +482,10 @@ struct Content {
 
 enum Attempt {
     Ended(End),
-    /// No byte of a response came.
+    /// The request has left, at least in part, and no byte of a response came.
     NoResponse {
         status: u16,
         reason: Arc<str>,
-        sent: bool,
     },
 }
 
@@ -515,10 +499,14 @@ fn verdict_turned() -> Refusal {
     refusal
 }
 
-pub(super) fn describe(error: WriteError) -> (u16, Arc<str>) {
+/// The request's head did not leave.
+fn unsent(error: WriteError) -> (u16, Arc<str>) {
     match error {
-        WriteError::TimedOut => (504, "timed out while sending".into()),
-        WriteError::Failed(reason) => (502, reason),
+        WriteError::TimedOut => (504, "upstream timed out while taking the request".into()),
+        WriteError::Failed(reason) => {
+            let reason = format!("sending to the upstream failed: {reason}");
+            (502, reason.into())
+        }
     }
 }
 

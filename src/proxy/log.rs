@@ -91,6 +91,57 @@ pub fn error(core: &Core, level: Level, text: std::fmt::Arguments<'_>) {
     });
 }
 
+/// Why an exchange failed or its client was refused, for the error log; nothing where it went well.
+pub fn cause(core: &Core, exchange: &Exchange, service: Option<&Service>) {
+    let Some(reason) = &exchange.reason else {
+        return;
+    };
+    let level = match source_of(exchange) {
+        // Of a coding or version that is not served: no fault of ours, and scanners try both.
+        Source::Error if matches!(exchange.status, 501 | 505) => Level::Info,
+        Source::Error => Level::Error,
+        // A response that came from the upstream has a reason only when it was cut.
+        Source::Service => Level::Warn,
+        Source::Exit => {
+            if let (Some(verify), 401 | 403) = (&exchange.client_verify, exchange.status) {
+                error(
+                    core,
+                    Level::Info,
+                    format_args!(
+                        "{status} to {client}: {verify}, {reason}, request_id: {id}",
+                        status = exchange.status,
+                        client = exchange.client_ip,
+                        id = exchange.id(),
+                    ),
+                );
+            }
+            return;
+        }
+    };
+    error(
+        core,
+        level,
+        format_args!(
+            "{status} to {client}: {reason}{asked}, request_id: {id}",
+            status = exchange.status,
+            client = exchange.client_ip,
+            asked = Asked {
+                service,
+                address: exchange.upstream_address,
+            },
+            id = exchange.id(),
+        ),
+    );
+}
+
+fn source_of(exchange: &Exchange) -> Source {
+    match (exchange.proxied, exchange.status) {
+        (true, _) => Source::Service,
+        (false, 500..=599) => Source::Error,
+        (false, _) => Source::Exit,
+    }
+}
+
 /// A finished exchange: the counters, and the access log's line.
 pub fn exchange(
     core: &Core,
@@ -108,11 +159,7 @@ pub fn exchange(
         sent - exchange.traffic_before.1,
     );
     let service = route.and_then(|route| route.service.as_deref());
-    let source = match (exchange.proxied, exchange.status) {
-        (true, _) => Source::Service,
-        (false, 500..=599) => Source::Error,
-        (false, _) => Source::Exit,
-    };
+    let source = source_of(exchange);
     let consumer = admitted.and_then(|admitted| admitted.consumer.as_deref());
     core.metrics.borrow_mut().request(&RequestSample {
         service: service.map(|service| &service.label),
@@ -126,58 +173,27 @@ pub fn exchange(
         request_us: latencies.request_us,
         consumer: None,
     });
-    // A response that came from the upstream has a reason only when it was cut.
-    if let (Source::Error | Source::Service, Some(reason)) = (source, &exchange.reason) {
-        error(
-            core,
-            if source == Source::Error {
-                Level::Error
-            } else {
-                Level::Warn
-            },
-            format_args!(
-                "{status} to {client}: {reason}{asked}, request_id: {id}",
-                status = exchange.status,
-                client = exchange.client_ip,
-                asked = Asked {
-                    service,
-                    address: exchange.upstream_address,
-                },
-                id = exchange.id(),
-            ),
-        );
-    } else if let (Some(verify), 401 | 403, Some(reason)) =
-        (&exchange.client_verify, exchange.status, &exchange.reason)
-    {
-        error(
-            core,
-            Level::Info,
-            format_args!(
-                "{status} to {client}: {verify}, {reason}, request_id: {id}",
-                status = exchange.status,
-                client = exchange.client_ip,
-                id = exchange.id(),
-            ),
-        );
-    }
     if !core.options().access_log {
         return;
     }
     let identity = client.identity();
     let issuer = identity.map(|identity| &*identity.issuer_dn);
     let field = |name: Name| head.and_then(|(head, raw)| head.first(raw, name));
+    let line = exchange.line.as_deref();
     let record = Record {
         started_ms: unix_ms(exchange.started_at),
         client_ip: exchange.client_ip,
         client_port: client.peer.port(),
         listener_port: client.listener_port,
         request_id: exchange.id(),
-        method: head
-            .map(|(head, raw)| head.method_span.of(raw))
-            .unwrap_or_default(),
-        target: head
-            .map(|(head, raw)| head.target.of(raw))
-            .unwrap_or_default(),
+        method: match head {
+            Some((head, raw)) => head.method_span.of(raw),
+            None => line.map_or(b"", |line| &line.method),
+        },
+        target: match head {
+            Some((head, raw)) => head.target.of(raw),
+            None => line.map_or(b"", |line| &line.target),
+        },
         http_version: match head {
             Some((head, _)) if head.version == Version::Http10 => "HTTP/1.0",
             _ => "HTTP/1.1",

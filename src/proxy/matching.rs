@@ -10,6 +10,7 @@ use crate::proxy::core::{Core, View};
 use crate::proxy::exchange::{Client, Exchange, Refusal};
 use crate::proxy::rewrite;
 use crate::router;
+use crate::router::path::Reading;
 use crate::snapshot::Route;
 use smallvec::SmallVec;
 use std::cell::RefCell;
@@ -105,6 +106,10 @@ fn parse_ip(text: &[u8]) -> Option<IpAddr> {
         .or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
+/// The route, and the bytes of `path` that it matched.
+///
+/// A path that its target may read as another (`/api%2Fadmin`, `/api;x/admin`) is refused where that other one leads to a
+/// route with plugins this one does not have: what it protects must not be had under another spelling.
 pub(super) fn find_route<'v>(
     view: &'v View,
     client: &Client,
@@ -126,10 +131,28 @@ pub(super) fn find_route<'v>(
         tls: client.tls.as_ref().map(|facts| facts.sni.as_deref()),
         headers: &lookup,
     };
-    let found = view.snapshot.router.find(&query, scratch);
-    found
-        .and_then(|found| Some((view.snapshot.routes.get(found.handle)?, found.path_matched)))
-        .ok_or_else(|| Refusal::kong(404, "no Route matched with those values"))
+    let mut find = |query: &router::Query<'_>| {
+        let found = view.snapshot.router.find(query, scratch)?;
+        Some((view.snapshot.routes.get(found.handle)?, found.path_matched))
+    };
+    let (route, matched) =
+        find(&query).ok_or_else(|| Refusal::kong(404, "no Route matched with those values"))?;
+    // Most paths have but one reading: nothing is allocated for those.
+    let mut path = Vec::new();
+    for reading in [Reading::Separators, Reading::Parameters] {
+        if !router::path::read_as(reading, query.path, &mut path) {
+            continue;
+        }
+        let other = find(&router::Query {
+            path: &path,
+            ..query
+        });
+        if other.is_some_and(|(other, _)| other.plugins.guards_beyond(&route.plugins)) {
+            let reason = "the target may read the path as one that another route protects";
+            return Err(Refusal::layer(400, reason));
+        }
+    }
+    Ok((route, matched))
 }
 
 struct FieldLookup<'a> {
@@ -138,6 +161,13 @@ struct FieldLookup<'a> {
 }
 
 impl router::Headers for FieldLookup<'_> {
+    fn each(&self, line: &mut dyn FnMut(&[u8], &[u8])) -> bool {
+        for field in &self.head.fields {
+            line(field.name.of(self.raw), field.value.of(self.raw));
+        }
+        true
+    }
+
     fn any(&self, name: &str, value: &mut dyn FnMut(&[u8]) -> bool) -> bool {
         let same = |byte: (&u8, u8)| {
             let folded = if *byte.0 == b'_' {
@@ -187,4 +217,45 @@ pub(super) fn check_protocol(
     }
     refusal.fields.push(("Location", location));
     Err(refusal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http1::head::{HeadLimits, Parsed, RequestHead, parse_request};
+    use crate::router::Headers;
+
+    #[test]
+    fn the_router_sees_every_field_line_however_it_asks() {
+        let raw = b"GET / HTTP/1.1\r\nHost: a\r\nX_One: 1\r\nx-one: 2\r\nX-Two:\r\n\r\n";
+        let limits = HeadLimits {
+            head_size_max: 1024,
+            field_count_max: 16,
+            line_size_max: 1024,
+        };
+        let mut head = RequestHead::new();
+        let parsed = parse_request(raw, &limits, &mut head);
+        assert_eq!(parsed, Ok(Parsed::Complete));
+        let lookup = FieldLookup { head: &head, raw };
+        let mut lines = Vec::new();
+        let offered = lookup.each(&mut |name, value| lines.push((name.to_vec(), value.to_vec())));
+        assert!(
+            offered,
+            "or each configured name costs a walk over all lines"
+        );
+        let line = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
+        let all = [
+            line("Host", "a"),
+            line("X_One", "1"),
+            line("x-one", "2"),
+            line("X-Two", ""),
+        ];
+        assert_eq!(lines, all);
+        let mut values = Vec::new();
+        lookup.any("x-one", &mut |value| {
+            values.push(value.to_vec());
+            false
+        });
+        assert_eq!(values, [b"1", b"2"]);
+    }
 }

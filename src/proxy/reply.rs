@@ -24,7 +24,11 @@ pub fn put_refusal(
     exchange.status = refusal.status;
     exchange.reason = Some(refusal.reason.clone());
     let field = |name: Name| head.and_then(|(head, raw)| head.first(raw, name));
+    // request-termination may be told to give any status; what these cannot have would be taken for the next response
+    // (RFC 9110 §15.3.5, §15.3.6, §15.4.5).
+    let bodiless = matches!(refusal.status, 204 | 304);
     let (content_type, body) = match &refusal.body {
+        _ if bodiless || refusal.status == 205 => (String::new(), String::new()),
         Some((body, content_type)) => (content_type.to_string(), body.to_string()),
         None if (300..400).contains(&refusal.status) => (String::new(), String::new()),
         None => {
@@ -55,7 +59,9 @@ pub fn put_refusal(
         (true, true) => b"close, Upgrade",
     };
     encode::field(&mut out, b"Connection", connection);
-    encode::field_number(&mut out, b"Content-Length", body.len() as u64);
+    if !bodiless {
+        encode::field_number(&mut out, b"Content-Length", body.len() as u64);
+    }
     for (name, value) in &refusal.fields {
         encode::field(&mut out, name.as_bytes(), value);
     }

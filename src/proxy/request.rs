@@ -1,10 +1,10 @@
 //! What a connection reads before there is an exchange: a PROXY header, the wait for a request's first byte, and the
 //! request's head. Owns the deadlines of all three; no request is judged here beyond what parsing refuses.
 
-use crate::http1::head::{self, HeadLimits, Method, Parsed};
+use crate::http1::head::{self, HeadLimits, Parsed};
 use crate::limits;
 use crate::proxy::core::Core;
-use crate::proxy::exchange::{Refusal, Scratch};
+use crate::proxy::exchange::{Line, Refusal, Scratch};
 use crate::proxy::proxy_protocol;
 use crate::proxy::stream::{Fill, Stream};
 use crate::ring::{self, Buffer, ReadEnd, Socket};
@@ -133,7 +133,7 @@ pub(super) async fn read_head(
     };
     let deadline = ring::now() + options.head_timeout;
     scratch.head.clear();
-    let mut method = None;
+    let mut begun = Line::default();
     loop {
         let parsed = {
             let plain = stream.plain();
@@ -145,14 +145,15 @@ pub(super) async fn read_head(
                 }
                 Ok(Parsed::Partial) => {
                     // A read that times out takes the bytes with it.
-                    method = head::method_begun(&plain);
+                    begun.take(&plain);
                     Parsed::Partial
                 }
                 Err(error) => {
                     let mut refusal = Refusal::layer(error.status(), error.reason()).closing();
                     refusal.message = error.message().into();
-                    refusal.to_head = head::method_begun(&plain) == Some(Method::Head);
-                    return Err(HeadEnd::Refused(refusal));
+                    begun.take(&plain);
+                    refusal.to_head = begun.is_head();
+                    return Err(HeadEnd::Refused(refusal, begun));
                 }
             }
         };
@@ -165,8 +166,8 @@ pub(super) async fn read_head(
             Fill::TimedOut => {
                 let mut refusal =
                     Refusal::layer(408, "the request's head came too slowly").closing();
-                refusal.to_head = method == Some(Method::Head);
-                return Err(HeadEnd::Refused(refusal));
+                refusal.to_head = begun.is_head();
+                return Err(HeadEnd::Refused(refusal, begun));
             }
             Fill::Eof { .. } | Fill::Interrupted | Fill::Failed(_) => return Err(HeadEnd::Gone),
         }
@@ -176,5 +177,5 @@ pub(super) async fn read_head(
 pub(super) enum HeadEnd {
     /// Nothing of a request came, or the client left.
     Gone,
-    Refused(Refusal),
+    Refused(Refusal, Line),
 }

@@ -5,12 +5,13 @@
 use crate::http1::fields::{ConnectionOptions, Name};
 use crate::http1::framing::{self, Framing};
 use crate::http1::head::{self, HeadLimits, Method, Parsed, ResponseHead, Version};
-use crate::proxy::exchange::Exchange;
-use crate::proxy::forward::{Forward, describe};
+use crate::proxy::exchange::{Exchange, TOO_MANY_OPTIONS};
+use crate::proxy::forward::Forward;
 use crate::proxy::pump::{self, Bounds, Broken, Emit, Mover, SourceFault};
 use crate::proxy::rewrite::{self, ResponseParts};
-use crate::proxy::stream::{Fill, Stream};
+use crate::proxy::stream::{Fill, Stream, WriteError};
 use crate::ring;
+use monoio::time::Instant;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,14 +31,18 @@ impl Forward<'_> {
         let send_timeout = self.core.options().send_timeout;
         let client_10 = self.head.version == Version::Http10;
         let mut interim_count = 0;
-        let framing = loop {
-            self.read_head(upstream, raw, response, read_timeout)
+        let (framing, options) = loop {
+            self.read_head(upstream, raw, response, read_timeout, progress)
                 .await?;
             // Interim responses too: one that claims content is read in two ways (RFC 9110 §8.6).
             let framing = framing::response_framing(response, raw, self.head.method)
-                .map_err(|error| Fault::upstream(502, error.reason()))?;
+                .map_err(|error| Fault::refused(error.reason()))?;
+            let options = ConnectionOptions::of(&response.fields, raw);
+            if options.too_many() {
+                return Err(Fault::refused(TOO_MANY_OPTIONS));
+            }
             if !(100..200).contains(&response.status) || response.status == 101 {
-                break framing;
+                break (framing, options);
             }
             interim_count += 1;
             if interim_count > crate::limits::INTERIM_RESPONSES_MAX {
@@ -65,7 +70,7 @@ impl Forward<'_> {
                 self.stream
                     .flush(Some(ring::now() + send_timeout))
                     .await
-                    .map_err(|error| Fault::Client(describe(error).1))?;
+                    .map_err(|error| Fault::client(error))?;
                 progress.interim.set(false);
             }
         };
@@ -90,7 +95,6 @@ impl Forward<'_> {
             client_10 && matches!(framing, Framing::Chunked | Framing::UntilClose);
         let close = self.closing || ends_with_close || self.core.draining.raised();
         progress.persist.set(!close);
-        let options = ConnectionOptions::of(&response.fields, raw);
 
         out.clear();
         let parts = ResponseParts {
@@ -115,7 +119,7 @@ impl Forward<'_> {
                 let window = plain.len().min(crate::limits::BUFFER_SIZE);
                 mover
                     .step(&plain[..window], out)
-                    .map_err(|error| Fault::upstream(502, error.reason()))?
+                    .map_err(|error| Fault::refused(error.reason()))?
             };
             upstream.consume(taken);
             if taken == 0 {
@@ -137,7 +141,7 @@ impl Forward<'_> {
             self.stream
                 .flush(Some(ring::now() + send_timeout))
                 .await
-                .map_err(|error| Fault::Client(describe(error).1))?;
+                .map_err(|error| Fault::client(error))?;
         } else {
             let bounds = Bounds {
                 read_timeout,
@@ -148,8 +152,8 @@ impl Forward<'_> {
             pump::relay(self.core, upstream, self.stream, &mut mover, &bounds, close)
                 .await
                 .map_err(|broken| match broken {
-                    Broken::Sink(error) => Fault::Client(describe(error).1),
-                    Broken::Source(fault) => Fault::upstream(502, source_reason(&fault)),
+                    Broken::Sink(error) => Fault::client(error),
+                    Broken::Source(fault) => Fault::source(&fault),
                 })?;
         }
         Ok(Received {
@@ -167,6 +171,7 @@ impl Forward<'_> {
         raw: &mut Vec<u8>,
         response: &mut ResponseHead,
         read_timeout: Duration,
+        progress: &Progress,
     ) -> Result<(), Fault> {
         let limits = HeadLimits {
             head_size_max: crate::limits::RESPONSE_HEAD_SIZE_MAX,
@@ -183,7 +188,7 @@ impl Forward<'_> {
                     Parsed::Partial
                 } else {
                     head::parse_response(&plain, &limits, response)
-                        .map_err(|error| Fault::upstream(502, error.reason()))?
+                        .map_err(|error| Fault::refused(error.reason()))?
                 };
                 if parsed == Parsed::Complete {
                     raw.clear();
@@ -195,10 +200,7 @@ impl Forward<'_> {
                 upstream.consume(response.size);
                 return Ok(());
             }
-            match upstream
-                .fill(self.core, Some(ring::now() + read_timeout))
-                .await
-            {
+            match self.fill_head(upstream, read_timeout, progress).await {
                 Fill::Data => {}
                 Fill::Eof { .. } if heard => {
                     return Err(Fault::upstream(
@@ -218,9 +220,34 @@ impl Forward<'_> {
                         "upstream timed out while reading response header",
                     ));
                 }
-                Fill::Failed(reason) => return Err(Fault::silent(502, &reason)),
+                Fill::Failed(reason) => {
+                    return Err(Fault::silent(502, &unread(&reason)));
+                }
             }
         }
+    }
+
+    /// Waits for more of a head. An upstream that takes content is not silent: its time begins when there is nothing more to
+    /// send (nginx: proxy_read_timeout), and who gives or takes content too slowly is found by the timeouts of that.
+    async fn fill_head(
+        &self,
+        upstream: &Stream,
+        read_timeout: Duration,
+        progress: &Progress,
+    ) -> Fill {
+        let mut since = ring::now();
+        while progress.sending_ended.get().is_none() {
+            let deadline = Some(ring::now() + read_timeout);
+            // Boxed: it is rare, and its state would make every exchange larger.
+            match Box::pin(upstream.fill_or(self.core, deadline, std::future::pending())).await {
+                Fill::TimedOut => {}
+                other => return other,
+            }
+        }
+        if let Some(ended) = progress.sending_ended.get() {
+            since = since.max(ended);
+        }
+        upstream.fill(self.core, Some(since + read_timeout)).await
     }
 
     fn debug(&self) -> bool {
@@ -244,6 +271,10 @@ pub(super) struct Received {
 
 #[derive(Default)]
 pub(super) struct Progress {
+    /// The last byte of the request has been handed to the kernel. That it was taken from the client says less.
+    pub(super) request_written: Cell<bool>,
+    /// Since when there is nothing more of the request to send, or nobody who takes it.
+    pub(super) sending_ended: Cell<Option<Instant>>,
     pub(super) head_sent: Cell<bool>,
     /// An interim response is being written: where it would be cut is unknown.
     pub(super) interim: Cell<bool>,
@@ -260,6 +291,32 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    fn client(error: WriteError) -> Self {
+        Fault::Client(match error {
+            WriteError::TimedOut => "the client timed out while it was sent the response".into(),
+            WriteError::Failed(reason) => format!("sending to the client failed: {reason}").into(),
+        })
+    }
+
+    fn source(fault: &SourceFault) -> Self {
+        match fault {
+            SourceFault::Malformed(error) => Fault::refused(error.reason()),
+            SourceFault::Truncated => {
+                Fault::upstream(502, "upstream closed the connection inside a response")
+            }
+            SourceFault::TimedOut => {
+                Fault::upstream(502, "upstream timed out while sending a response")
+            }
+            SourceFault::TooLarge => Fault::refused("response is too large"),
+            SourceFault::Failed(reason) => Fault::upstream(502, &unread(reason)),
+        }
+    }
+
+    /// What the upstream has sent is not passed on.
+    fn refused(why: &str) -> Self {
+        Fault::upstream(502, &format!("the upstream's response is refused: {why}"))
+    }
+
     fn upstream(status: u16, reason: &str) -> Self {
         Fault::Upstream {
             status,
@@ -284,14 +341,8 @@ impl Fault {
     }
 }
 
-fn source_reason(fault: &SourceFault) -> &str {
-    match fault {
-        SourceFault::Malformed(error) => error.reason(),
-        SourceFault::Truncated => "upstream closed the connection inside a response",
-        SourceFault::TimedOut => "upstream timed out while sending a response",
-        SourceFault::TooLarge => "response is too large",
-        SourceFault::Failed(reason) => reason,
-    }
+fn unread(reason: &str) -> String {
+    format!("reading from the upstream failed: {reason}")
 }
 
 fn is_websocket(response: &ResponseHead, raw: &[u8]) -> bool {

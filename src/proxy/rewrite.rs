@@ -251,6 +251,7 @@ pub fn response(core: &Core, exchange: &Exchange, parts: &ResponseParts<'_>, out
     let ResponseParts { head, raw, .. } = *parts;
     let interim = (100..200).contains(&head.status) && !parts.upgraded;
     encode::status_line_with(out, Version::Http11, head.status, head.reason.of(raw));
+    let headers = core.options().headers;
     let nominating = ConnectionOptions::of(&head.fields, raw).nominates();
     let mut server_seen = false;
     let mut date_seen = false;
@@ -265,9 +266,13 @@ pub fn response(core: &Core, exchange: &Exchange, parts: &ResponseParts<'_>, out
             | Name::Upgrade
             | Name::TransferEncoding => true,
             Name::ContentLength => !parts.bodiless,
-            Name::XKongRequestId => core.options().headers.request_id && !interim,
+            // An upstream that is a Kong too says them of itself; ours take their place, as Kong's do.
+            Name::XKongRequestId => headers.request_id && !interim,
+            Name::XKongUpstreamLatency => headers.upstream_latency && !interim,
+            Name::XKongProxyLatency => headers.proxy_latency && !interim,
+            Name::XKongUpstreamStatus => headers.upstream_status && !interim,
             Name::Via => {
-                if core.options().headers.via && !interim && !via_seen {
+                if headers.via && !interim && !via_seen {
                     via_seen = true;
                     via(head, raw, out);
                     true
@@ -308,7 +313,6 @@ pub fn response(core: &Core, exchange: &Exchange, parts: &ResponseParts<'_>, out
     if !date_seen {
         encode::field(out, b"Date", core.date.borrow_mut().at(core.now()));
     }
-    let headers = core.options().headers;
     if headers.server && !server_seen {
         encode::field(out, b"Server", crate::proxy::reply::SERVER.as_bytes());
     }

@@ -7,6 +7,7 @@ use crate::proxy::pump::{self, Bounds, Broken, Mover, SourceFault};
 use crate::proxy::response::Progress;
 use crate::proxy::rewrite::{self, RequestParts};
 use crate::proxy::stream::{Stream, WriteError};
+use crate::ring;
 use std::cell::RefCell;
 use std::time::Duration;
 
@@ -91,22 +92,29 @@ impl Forward<'_> {
         write_timeout: Duration,
         progress: &Progress,
     ) -> Result<(), Unsent> {
-        if mover.done() {
-            return Ok(());
-        }
-        let options = &self.core.options();
-        let bounds = Bounds {
-            read_timeout: options.body_timeout,
-            rate_min: options.body_min_rate,
-            write_timeout,
-            size_max: options.body_size_max,
+        let sent = if mover.done() {
+            Ok(())
+        } else {
+            let options = &self.core.options();
+            let bounds = Bounds {
+                read_timeout: options.body_timeout,
+                rate_min: options.body_min_rate,
+                write_timeout,
+                size_max: options.body_size_max,
+            };
+            pump::relay(self.core, self.stream, upstream, mover, &bounds, false).await
         };
-        match pump::relay(self.core, self.stream, upstream, mover, &bounds, false).await {
+        progress.sending_ended.set(Some(ring::now()));
+        match sent {
+            Ok(()) => {
+                progress.request_written.set(true);
+                Ok(())
+            }
             Err(Broken::Source(fault)) => Err(Unsent::Source(fault)),
             Err(Broken::Sink(WriteError::TimedOut)) if !progress.head_sent.get() => {
                 Err(Unsent::UpstreamStalls)
             }
-            Ok(()) | Err(Broken::Sink(_)) => Ok(()),
+            Err(Broken::Sink(_)) => Ok(()),
         }
     }
 }

@@ -347,7 +347,11 @@ impl Stream {
     /// Whether an idle upstream connection may carry another request: open, and nothing unread on it that matters.
     pub fn still_idle(&self) -> bool {
         match sys::peek(self.socket.raw_fd()) {
-            sys::Peek::Quiet => true,
+            // A close_notify that came with the last response left nothing to read behind it.
+            sys::Peek::Quiet => self
+                .tls
+                .as_ref()
+                .is_none_or(|tls| !tls.borrow().peer_closed()),
             sys::Peek::Closed => false,
             // On TLS it may be a session ticket; on clear text nobody asked for anything.
             sys::Peek::Data => {

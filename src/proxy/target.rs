@@ -15,6 +15,8 @@ pub enum TargetError {
     /// Refused, reset, unreachable.
     Connect(String),
     TimedOut,
+    /// The connection broke during the handshake.
+    Closed(String),
     /// The handshake or the verification of its certificate failed.
     Tls(String),
 }
@@ -22,7 +24,7 @@ pub enum TargetError {
 impl TargetError {
     pub fn status(&self) -> u16 {
         match self {
-            TargetError::Connect(_) | TargetError::Tls(_) => 502,
+            TargetError::Connect(_) | TargetError::Closed(_) | TargetError::Tls(_) => 502,
             TargetError::TimedOut => 504,
         }
     }
@@ -31,6 +33,9 @@ impl TargetError {
         match self {
             TargetError::Connect(reason) => format!("connect() failed: {reason}").into(),
             TargetError::TimedOut => "upstream timed out while connecting".into(),
+            TargetError::Closed(reason) => {
+                format!("peer closed connection in SSL handshake: {reason}").into()
+            }
             TargetError::Tls(reason) => reason.as_str().into(),
         }
     }
@@ -57,7 +62,7 @@ pub async fn connect(
             .await
             .inspect_err(|error| {
                 let reason = match error {
-                    TargetError::Connect(_) => "closed",
+                    TargetError::Connect(_) | TargetError::Closed(_) => "closed",
                     TargetError::TimedOut => "timeout",
                     TargetError::Tls(_) => "tls",
                 };
@@ -91,9 +96,9 @@ async fn handshake(
         {
             ReadEnd::Data(_) => {}
             ReadEnd::TimedOut => return Err(TargetError::TimedOut),
-            ReadEnd::Failed(error) => return Err(TargetError::Connect(error.to_string())),
+            ReadEnd::Failed(error) => return Err(TargetError::Closed(error.to_string())),
             ReadEnd::Eof | ReadEnd::Cancelled => {
-                return Err(TargetError::Connect("connection closed".into()));
+                return Err(TargetError::Closed("nothing more is taken".into()));
             }
         }
         let (end, mut buffer) = socket.read(core.buffers.take(), Some(deadline)).await;
@@ -105,7 +110,7 @@ async fn handshake(
                     "peer closed connection in SSL handshake".into(),
                 ));
             }
-            ReadEnd::Failed(error) => return Err(TargetError::Connect(error.to_string())),
+            ReadEnd::Failed(error) => return Err(TargetError::Closed(error.to_string())),
         }
         while !buffer.is_empty() {
             match session.feed(buffer.filled()) {

@@ -18,11 +18,13 @@ use crate::mailbox::{Post, Published};
 use crate::options::Options;
 use crate::snapshot::tls_glue::Tls;
 use crate::snapshot::{Compiler, Globals, Problem, Snapshot, Warning};
+use crate::store::Change;
 use crate::telemetry::metrics::CertificateExpiry;
 use crate::tls::identity::Identity;
 use crate::tls::server::ServerPolicy;
 use crate::tls::trust::TrustSet;
 use crate::tls::upstream::Versions;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use uuid::Uuid;
 
@@ -50,6 +52,15 @@ pub struct AdminTls {
     pub policy: Arc<ServerPolicy>,
     /// `admin_ssl_client_ca`: whom it answers to; `None`: everyone.
     pub clients: Option<Arc<TrustSet>>,
+}
+
+/// Why a configuration cannot be served.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Unserved {
+    /// Every problem: entity, id, name, field and reason.
+    pub lines: Vec<String>,
+    /// The rows that are to be mended. Empty where a problem is about no single row.
+    pub rows: Vec<(Kind, Uuid)>,
 }
 
 /// Compiles configurations, each with what the one before it left unchanged. It may take seconds: it belongs on a thread
@@ -100,13 +111,13 @@ impl Publisher {
     /// Compiles with other globals from here on, if the configuration compiles with them: a refusal changes nothing.
     ///
     /// # Errors
-    /// Every problem, in a line each.
+    /// Every problem.
     pub fn compile_with(
         &mut self,
         globals: Globals<Tls>,
         own_certificates: Vec<CertificateExpiry>,
         configuration: &Configuration,
-    ) -> Result<Arc<Snapshot>, Vec<String>> {
+    ) -> Result<Arc<Snapshot>, Unserved> {
         let snapshot = self.whole(&globals, configuration)?;
         let mut expiries = self.expiries.lock().unwrap_or_else(PoisonError::into_inner);
         expiries.set_own(own_certificates);
@@ -117,7 +128,7 @@ impl Publisher {
 
     /// # Errors
     /// As `compile_with`.
-    pub fn compile(&mut self, configuration: &Configuration) -> Result<Arc<Snapshot>, Vec<String>> {
+    pub fn compile(&mut self, configuration: &Configuration) -> Result<Arc<Snapshot>, Unserved> {
         let globals = self.compiler.globals().clone();
         self.whole(&globals, configuration)
     }
@@ -130,11 +141,26 @@ impl Publisher {
         &mut self,
         config: &Config,
         rows: &[(Kind, Uuid)],
-    ) -> Result<Arc<Snapshot>, Vec<String>> {
+    ) -> Result<Arc<Snapshot>, Unserved> {
         let compiled = self.compiler.apply(&self.tls, config, rows);
         let snapshot = self.adopt(compiled, config, &[])?;
         self.index_expiries(config, rows.iter().copied());
         Ok(snapshot)
+    }
+
+    /// For judging changes one by one, each on top of those that compile: nothing of it is published. `None`: not even
+    /// `config`, the configuration before all of them, does.
+    pub fn trial(&self, config: &Config) -> Option<Trial> {
+        let mut compiler = self.compiler.clone();
+        let globals = compiler.globals().clone();
+        compiler.full(&self.tls, config, &globals).ok()?;
+        Some(Trial {
+            compiler,
+            tls: Tls {
+                upstream_versions: self.tls.upstream_versions,
+            },
+            config: config.clone(),
+        })
     }
 
     /// The same configuration in a form that is looked up faster; `None`: it is.
@@ -163,7 +189,7 @@ impl Publisher {
         &mut self,
         globals: &Globals<Tls>,
         configuration: &Configuration,
-    ) -> Result<Arc<Snapshot>, Vec<String>> {
+    ) -> Result<Arc<Snapshot>, Unserved> {
         let Configuration { config, warnings } = configuration;
         let compiled = self.compiler.full(&self.tls, config, globals);
         self.adopt(compiled, config, warnings)
@@ -174,9 +200,8 @@ impl Publisher {
         compiled: Result<(Snapshot, Vec<Warning>), Vec<Problem>>,
         config: &Config,
         more: &[String],
-    ) -> Result<Arc<Snapshot>, Vec<String>> {
-        let (snapshot, warnings) = compiled
-            .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    ) -> Result<Arc<Snapshot>, Unserved> {
+        let (snapshot, warnings) = compiled.map_err(|problems| Unserved::new(&problems, config))?;
         let warnings = warnings.iter().map(ToString::to_string);
         self.warnings = more.iter().cloned().chain(warnings).collect();
         self.facts = Facts {
@@ -198,6 +223,64 @@ impl Publisher {
 
     pub fn expiries(&self) -> Arc<Mutex<Expiries>> {
         self.expiries.clone()
+    }
+}
+
+impl Unserved {
+    fn new(problems: &[Problem], config: &Config) -> Unserved {
+        let rows = problems
+            .iter()
+            .map(|problem| Some((problem.kind?, problem.id?)));
+        Unserved {
+            lines: problems
+                .iter()
+                .map(|problem| problem.told(config))
+                .collect(),
+            rows: rows.collect::<Option<_>>().unwrap_or_default(),
+        }
+    }
+}
+
+impl fmt::Display for Unserved {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.lines.join("; "))
+    }
+}
+
+/// A compiler beside the one that publishes.
+pub struct Trial {
+    compiler: Compiler<Tls>,
+    tls: Tls,
+    /// What has compiled so far.
+    config: Config,
+}
+
+impl Trial {
+    /// As what has compiled so far leaves it.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Puts a change on top of what has compiled so far.
+    ///
+    /// # Errors
+    /// It does not compile, and is left out.
+    pub fn change(&mut self, changes: &[Change]) -> Result<(), Unserved> {
+        let mut config = self.config.clone();
+        for Change { kind, id, row } in changes {
+            match row {
+                Some(row) => config.put(*kind, *id, row.clone()),
+                None => drop(config.remove(*kind, *id)),
+            }
+        }
+        let rows: Vec<_> = changes
+            .iter()
+            .map(|change| (change.kind, change.id))
+            .collect();
+        let compiled = self.compiler.apply(&self.tls, &config, &rows);
+        compiled.map_err(|problems| Unserved::new(&problems, &config))?;
+        self.config = config;
+        Ok(())
     }
 }
 

@@ -1,8 +1,11 @@
 //! The publishing thread: the only one that compiles. It takes commits of the store, reloads and replacements in the order
 //! in which they came, and puts each outcome before every core.
 
+mod again;
+mod pending;
+
 use super::live::Raise;
-use super::{Configuration, Facts, Publisher, broadcast};
+use super::{Configuration, Facts, Publisher, Unserved, broadcast};
 use crate::entity::{Config, Kind};
 use crate::limits;
 use crate::mailbox::Post;
@@ -10,12 +13,13 @@ use crate::options::Options;
 use crate::snapshot::tls_glue::Tls;
 use crate::snapshot::{Globals, Snapshot};
 use crate::store::fixed::Fixed;
-use crate::store::{Revision, Store, Watched};
+use crate::store::{Image, Revision, Store, Watched};
 use crate::telemetry::access::Level;
 use crate::telemetry::log;
 use crate::telemetry::metrics::CertificateExpiry;
+use again::Again;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
-use std::collections::HashSet;
+use pending::Pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -36,6 +40,8 @@ pub enum Order {
     Reload(Box<Prepared>, Reply),
     /// A whole configuration in place of the declarative one (`POST /config`).
     Replace(Box<Configuration>, Reply),
+    /// By nobody: a panic has left the store's newest state unserved.
+    Again,
 }
 
 /// Settings read again and sound by themselves.
@@ -43,7 +49,7 @@ pub struct Prepared {
     pub globals: Globals<Tls>,
     pub certificates: Vec<CertificateExpiry>,
     pub options: Arc<Options>,
-    /// `None`: the store has it.
+    /// `None`: what the store has stays.
     pub configuration: Option<Configuration>,
 }
 
@@ -118,9 +124,11 @@ struct Publishing {
     unsettled: bool,
     /// Of the newest change that was begun.
     begun: Revision,
-    /// Changes were refused, or lost in a panic. The next change does not name their rows, and is part of what they left:
-    /// what differs is looked for in all rows.
+    /// Commits since what is served.
+    pending: Pending,
+    /// After a panic it is not known what has been taken in: what differs is looked for in all rows.
     behind: bool,
+    again: Again,
     /// What is in force came by `POST /config`.
     posted: bool,
 }
@@ -134,7 +142,9 @@ impl Publishing {
             next: None,
             expiries_left: Vec::new(),
             unsettled: false,
+            pending: Pending::default(),
             behind: false,
+            again: Again::default(),
             posted: false,
         }
     }
@@ -146,7 +156,7 @@ impl Publishing {
         }
     }
 
-    /// A panic refuses what was under way and nothing else.
+    /// A panic refuses what was under way and nothing else, and has the store's state tried again later.
     fn guarded(&mut self, work: impl FnOnce(&mut Self)) {
         if catch_unwind(AssertUnwindSafe(|| work(self))).is_ok() {
             return;
@@ -156,7 +166,17 @@ impl Publishing {
             "publishing a configuration ended in a panic; the one before serves on",
         );
         self.behind = true;
-        self.parts.raise.refused(self.begun);
+        let unserved = Unserved {
+            lines: vec!["publishing it ended in a panic".to_owned()],
+            rows: Vec::new(),
+        };
+        self.parts.raise.refused(self.begun, Arc::new(unserved));
+        if !self.again.after_panic() {
+            log::error(
+                Level::Crit,
+                "publishing is not tried again before the next change or reload",
+            );
+        }
     }
 
     /// Waits for the next order; when none comes for a while after changes, the tables are put in order meanwhile.
@@ -178,14 +198,24 @@ impl Publishing {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.unsettled = false;
-            let settled = catch_unwind(AssertUnwindSafe(|| self.parts.publisher.settle()))
-                .unwrap_or_default();
-            if let Some(snapshot) = settled {
-                let config = self.parts.config.clone();
-                self.publish(&snapshot, &config);
+            self.guarded(|this| {
+                if let Some(snapshot) = this.parts.publisher.settle() {
+                    let config = this.parts.config.clone();
+                    this.publish(&snapshot, &config);
+                }
+            });
+        }
+        let Some(due) = self.again.due() else {
+            return self.orders.recv().ok();
+        };
+        match self.orders.recv_deadline(due) {
+            Ok(order) => Some(order),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => {
+                self.again.begin();
+                Some(Order::Again)
             }
         }
-        self.orders.recv().ok()
     }
 
     /// A portion of those that are left, as the rows are now.
@@ -205,6 +235,10 @@ impl Publishing {
     fn order(&mut self, order: Order) {
         match order {
             Order::Changed(watched) => self.changed(watched),
+            Order::Again => {
+                let image = self.parts.store.image();
+                self.advance(&image);
+            }
             Order::Reload(prepared, reply) => {
                 let outcome = self.reload(*prepared);
                 let _ = reply.send(outcome);
@@ -219,13 +253,12 @@ impl Publishing {
 
     /// Compiles for all commits that wait at once.
     fn changed(&mut self, first: Watched) {
-        let mut changes = Changes::default();
-        changes.add(&first);
+        self.pending.add(&first);
         let mut newest = first;
         while let Ok(order) = self.orders.try_recv() {
             match order {
                 Order::Changed(watched) => {
-                    changes.add(&watched);
+                    self.pending.add(&watched);
                     newest = watched;
                 }
                 other => {
@@ -238,18 +271,24 @@ impl Publishing {
             Watched::Commit(commit) => commit.image.clone(),
             Watched::Lagged(image) => image,
         };
+        self.advance(&image);
+    }
+
+    /// Goes on to a newer state of the store.
+    fn advance(&mut self, image: &Image) {
+        // A reload or a replacement was told of the store before its watch was, and has taken that in. To publish an older
+        // state would bring back what has been changed since.
+        self.pending.served(self.parts.revision);
         if image.revision <= self.parts.revision {
-            // A reload or a replacement was told of the store before its watch was, and has taken this in. To publish it
-            // would bring back what has been changed since.
+            self.again.done();
             return self.parts.raise.live(image.revision);
         }
         self.begun = image.revision;
         if same(&self.parts.config, &image.config) {
-            self.parts.revision = image.revision;
-            return self.parts.raise.live(image.revision);
+            return self.is_served(image.revision);
         }
-        let rows = changes.rows.filter(|_| !self.behind);
-        let compiled = match &rows {
+        let rows = self.pending.rows(self.parts.revision, image.revision);
+        let compiled = match rows.as_ref().filter(|_| !self.behind) {
             Some(rows) => self.parts.publisher.change(&image.config, rows),
             None => self.parts.publisher.compile(&Configuration {
                 config: image.config.clone(),
@@ -260,27 +299,70 @@ impl Publishing {
             Ok(snapshot) => {
                 self.unsettled = true;
                 self.publish(&snapshot, &image.config);
-                self.parts.revision = image.revision;
-                self.behind = false;
-                if rows.is_none() {
+                if rows.is_none() || self.behind {
                     self.expiries_left = self.parts.publisher.expiries_left(&image.config);
                 }
                 for warning in self.parts.publisher.take_warnings() {
                     log::error(Level::Warn, warning);
                 }
-                self.parts.raise.live(image.revision);
+                self.is_served(image.revision);
             }
-            Err(problems) => {
-                for problem in problems {
+            Err(unserved) => {
+                for line in &unserved.lines {
                     log::error(
                         Level::Crit,
-                        format_args!("revision {} cannot be served: {problem}", image.revision),
+                        format_args!("revision {} cannot be served: {line}", image.revision),
                     );
                 }
-                self.behind = true;
-                self.parts.raise.refused(image.revision);
+                self.again.done();
+                if rows.is_none() || !self.take_back(image.revision) {
+                    let unserved = Arc::new(unserved);
+                    self.parts.raise.refused(image.revision, unserved);
+                }
             }
         }
+    }
+
+    /// Of several commits that do not compile together each gets the verdict it would get without the others that do not
+    /// compile: those are undone in the store. So nothing stays there that stands in the way of all that comes, and of the
+    /// next start. False: something does.
+    fn take_back(&mut self, newest: Revision) -> bool {
+        let (pending, parts) = (&mut self.pending, &self.parts);
+        let mut undone = None;
+        for culprit in pending.culprits(&parts.publisher, &parts.config) {
+            let Some(revision) = pending.revision(&culprit) else {
+                continue;
+            };
+            if let Some(earlier) = pending.taken_back(&culprit) {
+                undone = undone.max(Some(earlier));
+                continue;
+            }
+            match pending.take_back(&culprit, &*parts.store) {
+                Ok(by) => {
+                    undone = undone.max(Some(by));
+                    let text = format_args!("revision {revision} is taken back by revision {by}");
+                    log::error(Level::Error, text);
+                    let unserved = Arc::new(culprit.unserved);
+                    parts.raise.taken_back(revision, unserved);
+                }
+                Err(reason) => {
+                    let text = format_args!("revision {revision} cannot be taken back: {reason}");
+                    log::error(Level::Crit, text);
+                    return false;
+                }
+            }
+        }
+        // The watch is about to tell of it, and the rest is served with it.
+        undone.is_some_and(|undone| undone > newest)
+    }
+
+    /// Every core has this revision of the store.
+    fn is_served(&mut self, revision: Revision) {
+        self.parts.revision = revision;
+        self.pending.served(revision);
+        self.behind = false;
+        self.again.done();
+        self.parts.raise.live(revision);
     }
 
     fn reload(&mut self, prepared: Prepared) -> Result<Taken, Vec<String>> {
@@ -299,7 +381,8 @@ impl Publishing {
         let snapshot = self
             .parts
             .publisher
-            .compile_with(globals, certificates, &configuration)?;
+            .compile_with(globals, certificates, &configuration)
+            .map_err(|unserved| unserved.lines)?;
         self.parts.options = options;
         let mut taken = self.finish(&snapshot, configuration.config, replaced, image.revision);
         // Whoever posted it has been told that it is live; it may have come while the file was being read.
@@ -308,12 +391,22 @@ impl Publishing {
                 "the declarative configuration has taken the place of what POST /config brought";
             taken.warnings.push(text.to_owned());
         }
+        if !replaced && self.parts.fixed.is_some() {
+            let stays = match self.parts.publisher.facts().empty {
+                true => "every request gets 404",
+                false => "what is in force serves on until a restart",
+            };
+            taken
+                .warnings
+                .push(format!("no declarative_config is set: {stays}"));
+        }
         Ok(taken)
     }
 
     fn replace(&mut self, configuration: &Configuration) -> Result<Taken, Vec<String>> {
         let revision = self.parts.store.image().revision;
-        let snapshot = self.parts.publisher.compile(configuration)?;
+        let compiled = self.parts.publisher.compile(configuration);
+        let snapshot = compiled.map_err(|unserved| unserved.lines)?;
         self.posted = true;
         Ok(self.finish(&snapshot, configuration.config.clone(), true, revision))
     }
@@ -331,9 +424,7 @@ impl Publishing {
             Some(fixed) if replaced => fixed.replace(config),
             _ => revision,
         };
-        self.parts.revision = revision;
-        self.behind = false;
-        self.parts.raise.live(revision);
+        self.is_served(revision);
         Taken {
             number: snapshot.number,
             revision,
@@ -349,33 +440,6 @@ impl Publishing {
             .facts
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = self.parts.publisher.facts();
-    }
-}
-
-/// Rows that have changed since the last compilation.
-#[derive(Default)]
-struct Changes {
-    seen: HashSet<(Kind, Uuid)>,
-    /// `None`: too many, or not known.
-    rows: Option<Vec<(Kind, Uuid)>>,
-    begun: bool,
-}
-
-impl Changes {
-    fn add(&mut self, watched: &Watched) {
-        if !std::mem::replace(&mut self.begun, true) {
-            self.rows = Some(Vec::new());
-        }
-        let Watched::Commit(commit) = watched else {
-            self.rows = None;
-            return;
-        };
-        let Some(rows) = &mut self.rows else { return };
-        for change in &commit.changes {
-            if self.seen.insert((change.kind, change.id)) {
-                rows.push((change.kind, change.id));
-            }
-        }
     }
 }
 

@@ -53,6 +53,10 @@ impl Watched {
         }
     }
 
+    pub fn error(&self) -> Option<String> {
+        locked(&self.state).error.clone()
+    }
+
     /// `name`: lower case, without a final dot.
     pub async fn lookup(&self, name: &str, now: Instant) -> Option<Vec<IpAddr>> {
         if let Some(path) = &self.path

@@ -156,6 +156,11 @@ impl Resolver {
         self.resolve_at(name, Instant::now()).await
     }
 
+    /// Why the hosts file could not be read when last looked at.
+    pub fn hosts_error(&self) -> Option<String> {
+        self.hosts.error()
+    }
+
     async fn resolve_at(&self, name: &str, now: Instant) -> Answer {
         let name = name.to_ascii_lowercase();
         if !(1..=NAME_LENGTH_MAX).contains(&name.trim_end_matches('.').len()) {

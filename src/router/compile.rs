@@ -242,7 +242,8 @@ where
     parsed
 }
 
-/// `name`, `name:port`, an IPv4 address, an IPv6 address with or without brackets, the former with or without port.
+/// `name`, `name:port`, an IPv4 address, an IPv6 address with or without brackets, the former with or without port. A dot
+/// at the end of a name does not count.
 fn host_pattern(text: &str) -> Result<HostPattern, String> {
     let (name, port) = if let Some(rest) = text.strip_prefix('[') {
         let (address, rest) = rest
@@ -274,7 +275,7 @@ fn host_pattern(text: &str) -> Result<HostPattern, String> {
         Some(_) => return Err("invalid port number".into()),
     };
     Ok(HostPattern {
-        name: NamePattern::parse(name)?,
+        name: NamePattern::parse(name.strip_suffix('.').unwrap_or(name))?,
         port,
     })
 }

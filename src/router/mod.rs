@@ -11,7 +11,7 @@
 //! table, and those that went are struck out. A lookup asks both, until a change too many makes one table of the two.
 //!
 //! Deviations from Kong, on the safe side:
-//! - hosts are compared lower-cased on both sides;
+//! - hosts are compared lower-cased on both sides, and one dot at their end does not count;
 //! - a regex path matches from the first byte of the path whichever alternative of a top-level `a|b` matches
 //!   (Kong anchors the first alternative only);
 //! - regexes see the path as `path::normalise` writes it, escaped outside RFC 3986's set: `~/caf%C3%A9`, not `~/café`;
@@ -55,7 +55,7 @@ pub struct RouteSpec {
 /// What the router looks at in one request.
 pub struct Query<'a> {
     pub method: &'a [u8],
-    /// Host without port, as received; compared lower-cased.
+    /// Host without port, as received; compared lower-cased, without a dot at its end.
     pub host: &'a [u8],
     /// Destination port of the connection (listener's, or mapped by `port_maps`).
     pub port: u16,

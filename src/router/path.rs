@@ -3,6 +3,8 @@
 //! The router matches what [`normalise`] wrote and [`upstream_path`] sends those same bytes: a path has one spelling
 //! between the two, so no spelling can be matched as one path and served as another.
 //! Kong matches raw bytes outside RFC 3986's set and escapes them afterwards; here they are escaped before matching.
+//! Targets read more into a path than RFC 3986 does: nginx takes `..%2F` for `../`, Windows `..%5C`, Tomcat `..;`. A dot
+//! segment hidden so would be matched here as a name and resolved there to another route's path, so it is refused.
 
 /// Kong's `path_handling`. In Kong's default router flavour `v1` behaves as `v0`; the caller picks the algorithm.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -23,13 +25,18 @@ pub enum PathError {
     Control { at: usize },
     #[error("byte {at} of the path: '?' or '#' is not part of a path")]
     Delimiter { at: usize },
+    #[error(
+        "a segment of the path is '.' or '..' to whoever decodes '%2F' and '%5C' or cuts at ';'"
+    )]
+    HiddenDotSegment,
 }
 
 /// Writes the one spelling of `path` (no query) into `out`, replacing what it held:
 /// - `%XX` of an unreserved character is decoded, every other one kept with upper-case digits (RFC 3986 §6.2.2);
 /// - a byte that a path may not hold is escaped;
 /// - dot segments are resolved, those above the root dropped (RFC 3986 §5.2.4);
-/// - runs of `/` are merged, before dot segments are resolved.
+/// - runs of `/` are merged, before dot segments are resolved;
+/// - what is a dot segment only to a target that reads more than that is refused.
 ///
 /// The empty path (absolute-form without one) becomes `/`. `%00` is refused, as nginx does.
 /// The result is ASCII and normalising it again changes nothing.
@@ -77,7 +84,49 @@ pub fn normalise(path: &[u8], out: &mut Vec<u8>) -> Result<(), PathError> {
         }
     }
     end_segment(out, segment);
+    if hides_dot_segment(out) {
+        return Err(PathError::HiddenDotSegment);
+    }
     Ok(())
+}
+
+/// What a target may read into a normal path beyond RFC 3986.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reading {
+    /// `%2F` and `%5C` are slashes, then parameters are cut off (nginx, Windows, and servlets behind them).
+    Separators,
+    /// Parameters alone are cut off: `;` to the end of its segment (Tomcat, Jetty).
+    Parameters,
+}
+
+/// Writes how such a target reads `path` into `out`, replacing what it held; false when there is nothing to read so.
+/// `path` is one that `normalise` wrote, so that no dot segment comes of it.
+pub fn read_as(reading: Reading, path: &[u8], out: &mut Vec<u8>) -> bool {
+    let concerned = match reading {
+        Reading::Separators => first_escape(path).is_some(),
+        Reading::Parameters => memchr::memchr(b';', path).is_some(),
+    };
+    if !concerned {
+        return false;
+    }
+    out.clear();
+    let mut rest = path;
+    while !rest.is_empty() {
+        let (size, separator) = match reading {
+            Reading::Separators => first_segment(rest),
+            Reading::Parameters => match memchr::memchr(b'/', rest) {
+                Some(size) => (size, 1),
+                None => (rest.len(), 0),
+            },
+        };
+        let segment = rest.get(..size).unwrap_or_default();
+        out.extend(segment.iter().take_while(|byte| **byte != b';'));
+        if separator > 0 && out.last() != Some(&b'/') {
+            out.push(b'/');
+        }
+        rest = rest.get(size + separator..).unwrap_or_default();
+    }
+    true
 }
 
 /// Writes the path sent upstream into `out`, replacing what it held (KONG.md §3.3).
@@ -144,13 +193,49 @@ fn stripped_v0(base: &[u8], req: &[u8], post: &[u8], out: &mut Vec<u8>) {
 
 /// Later segments of `post` are whole segments of a normalised path; only the first can have become a dot segment.
 fn without_dot_segment(post: &[u8]) -> &[u8] {
-    match post {
-        b"." | b".." => b"",
-        _ => post
-            .strip_prefix(b"../")
-            .or_else(|| post.strip_prefix(b"./"))
-            .unwrap_or(post),
+    let (size, separator) = first_segment(post);
+    match post.get(..size) {
+        Some(segment) if is_dot_segment(segment) => {
+            post.get(size + separator..).unwrap_or_default()
+        }
+        _ => post,
     }
+}
+
+/// Of a path whose plain dot segments are resolved already.
+fn hides_dot_segment(path: &[u8]) -> bool {
+    if memchr::memchr2(b'%', b';', path).is_none() {
+        return false;
+    }
+    let mut rest = path;
+    while !rest.is_empty() {
+        let (size, separator) = first_segment(rest);
+        if rest.get(..size).is_some_and(is_dot_segment) {
+            return true;
+        }
+        rest = rest.get(size + separator..).unwrap_or_default();
+    }
+    false
+}
+
+/// The bytes of the first segment as the most liberal target sees it, and of what ends it.
+fn first_segment(path: &[u8]) -> (usize, usize) {
+    let slash = memchr::memchr(b'/', path).map(|at| (at, 1));
+    let whole = path.get(..slash.map_or(path.len(), |(at, _)| at));
+    let escape = first_escape(whole.unwrap_or_default()).map(|at| (at, 3));
+    escape.or(slash).unwrap_or((path.len(), 0))
+}
+
+/// Where the first `%2F` or `%5C` is.
+fn first_escape(path: &[u8]) -> Option<usize> {
+    memchr::memchr_iter(b'%', path)
+        .find(|at| matches!(path.get(at + 1..at + 3), Some(b"2F" | b"5C")))
+}
+
+/// `.` or `..`, with parameters (RFC 3986 §3.3) or without.
+fn is_dot_segment(segment: &[u8]) -> bool {
+    let name = segment.split(|byte| *byte == b';').next();
+    matches!(name, Some(b"." | b".."))
 }
 
 fn without_slash(path: &[u8]) -> &[u8] {

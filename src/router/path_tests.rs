@@ -66,10 +66,16 @@ fn one_spelling_per_path() {
         ("slashes merged around dots", b"/a/.//./b", "/a/b"),
         ("KONG 3.9.10 %2F does not split", b"/a%2Fb/%2e%2e/c", "/c"),
         (
-            "KONG 3.9.10 %2F is no segment end",
-            b"/a/..%2Fb",
-            "/a/..%2Fb",
+            "dots in names stay beside escaped slashes",
+            b"/a../..b%2f...%5c.c;..",
+            "/a../..b%2F...%5C.c;..",
         ),
+        (
+            "an address in a segment stays",
+            b"/http%3A%2F%2Fa.test%2F",
+            "/http%3A%2F%2Fa.test%2F",
+        ),
+        ("parameters stay", b"/a;b=..;c=/;/d;", "/a;b=..;c=/;/d;"),
         (
             "escaped: outside RFC 3986",
             b"/a b\"<>\\^`{|}",
@@ -111,6 +117,16 @@ fn malformed_paths_refused_with_their_place() {
         (b"/a\x7f", PathError::Control { at: 2 }),
         (b"/a?b", PathError::Delimiter { at: 2 }),
         (b"/a#b", PathError::Delimiter { at: 2 }),
+        (b"/a/..%2Fb", PathError::HiddenDotSegment),
+        (b"/a/..%5cb", PathError::HiddenDotSegment),
+        (b"/a/..\\b", PathError::HiddenDotSegment),
+        (b"/a/%2e%2E%2fb", PathError::HiddenDotSegment),
+        (b"/a%2f..", PathError::HiddenDotSegment),
+        (b"/a%2F../b", PathError::HiddenDotSegment),
+        (b"/a%2F.%5Cb", PathError::HiddenDotSegment),
+        (b"/a/..;/b", PathError::HiddenDotSegment),
+        (b"/a/.;x=1;y/b", PathError::HiddenDotSegment),
+        (b"/..;", PathError::HiddenDotSegment),
     ];
     for (path, want) in table {
         assert_eq!(
@@ -123,13 +139,41 @@ fn malformed_paths_refused_with_their_place() {
 }
 
 /// Every string of up to five pieces that matter: the result is absolute, holds no dot or empty segment, and is stable;
-/// joined to a service path, stripped anywhere or not at all, it stays below it.
+/// joined to a service path, stripped anywhere or not at all, it stays below it, also where the target reads more into it.
 #[test]
 fn no_spelling_escapes_normalisation() {
-    let pieces: &[&[u8]] = &[b"/", b".", b"%2e", b"%2F", b"a", b"%61", b"\\"];
+    let pieces: &[&[u8]] = &[b"/", b".", b"%2e", b"%2F", b"a", b";", b"\\"];
+    // As nginx, Windows and Tomcat would have it, all at once.
+    let liberal = |path: &str| -> Vec<String> {
+        let decoded = path.replace("%2F", "/").replace("%5C", "/");
+        let segments = decoded.split('/').skip(1);
+        segments
+            .map(|segment| segment.split(';').next().unwrap_or_default().to_owned())
+            .collect()
+    };
+    let is_dots = |segment: &String| segment == "." || segment == "..";
+    let mut refused = 0;
     let mut stack: Vec<(usize, Vec<u8>)> = vec![(0, b"/".to_vec())];
     while let Some((count, path)) = stack.pop() {
-        let got = normal(&path).expect("well formed");
+        if count < 5 {
+            stack.extend(
+                pieces
+                    .iter()
+                    .map(|piece| (count + 1, [&path, *piece].concat())),
+            );
+        }
+        let got = match normal(&path) {
+            Ok(got) => got,
+            Err(error) => {
+                let text = String::from_utf8_lossy(&path).replace("%2e", ".");
+                let text = text.replace('\\', "%5C");
+                assert_eq!(error, PathError::HiddenDotSegment, "{text}");
+                assert!(liberal(&text).iter().any(is_dots), "{text}");
+                refused += 1;
+                continue;
+            }
+        };
+        assert!(!liberal(&got).iter().any(is_dots), "{got}");
         let mut segments = got.split('/').skip(1).peekable();
         while let Some(segment) = segments.next() {
             assert!(!matches!(segment, "." | ".."), "{got}");
@@ -148,14 +192,45 @@ fn no_spelling_escapes_normalisation() {
                 Ok(&*sent),
                 "{got} {matched:?}"
             );
+            // A match cannot end inside an escape: a prefix holds whole ones.
+            let splits = |at: usize| {
+                got.get(..at).is_some_and(|matched| {
+                    matched.ends_with('%') || matched.ends_with("%2") || matched.ends_with("%5")
+                })
+            };
+            if !matched.is_some_and(splits) {
+                assert!(
+                    !liberal(&sent).iter().any(is_dots),
+                    "{got} {matched:?}: {sent}"
+                );
+            }
         }
-        if count < 5 {
-            stack.extend(
-                pieces
-                    .iter()
-                    .map(|piece| (count + 1, [&path, *piece].concat())),
-            );
-        }
+    }
+    assert!(refused > 1_000, "{refused}");
+}
+
+#[test]
+fn a_liberal_target_reads_a_path_so() {
+    use Reading::{Parameters, Separators};
+    let table: &[(Reading, &str, Option<&str>)] = &[
+        (Separators, "/a/b", None),
+        (Separators, "/a%20b", None),
+        (Separators, "/a;b", None),
+        (Separators, "/a%2Fb", Some("/a/b")),
+        (Separators, "/a%5Cb/", Some("/a/b/")),
+        (Separators, "/%2Fa%2F%2Fb%2F", Some("/a/b/")),
+        (Separators, "/a;x%2Fy/b%25", Some("/a/y/b%25")),
+        (Parameters, "/a%2Fb", None),
+        (Parameters, "/a;x=1/b;", Some("/a/b")),
+        (Parameters, "/;/a", Some("/a")),
+        (Parameters, "/a;x%2Fy/b%2Fc", Some("/a/b%2Fc")),
+    ];
+    let mut out = Vec::new();
+    for (reading, path, want) in table {
+        assert_eq!(normal(path.as_bytes()).as_deref(), Ok(*path), "normal");
+        let read = read_as(*reading, path.as_bytes(), &mut out);
+        let got = read.then(|| String::from_utf8_lossy(&out));
+        assert_eq!(got.as_deref(), *want, "{reading:?} {path}");
     }
 }
 

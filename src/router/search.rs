@@ -16,7 +16,7 @@ pub(super) fn find(router: &Router, query: &Query, scratch: &mut Scratch) -> Opt
         examined,
     } = scratch;
     *examined = 0;
-    lower_into(without_brackets(query.host), host);
+    lower_into(bare(query.host), host);
     let sni = match query.tls {
         None => ServerName::Ignored,
         Some(None) => ServerName::Absent,
@@ -309,9 +309,11 @@ fn canonical_name_into(name: &[u8], out: &mut Vec<u8>) {
     }));
 }
 
-/// An IPv6 address is configured and requested with brackets or without.
-fn without_brackets(host: &[u8]) -> &[u8] {
-    host.strip_prefix(b"[")
-        .and_then(|rest| rest.strip_suffix(b"]"))
-        .unwrap_or(host)
+/// An IPv6 address is configured and requested with brackets or without. A dot at the end makes no other host: upstreams
+/// drop it, so a route of the name must not be passed by with one.
+fn bare(host: &[u8]) -> &[u8] {
+    let address = host
+        .strip_prefix(b"[")
+        .and_then(|rest| rest.strip_suffix(b"]"));
+    address.unwrap_or(host.strip_suffix(b".").unwrap_or(host))
 }

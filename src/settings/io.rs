@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::cores::{Placement, place};
@@ -40,7 +40,7 @@ impl Invocation {
         let mut evaluated = super::evaluate(&sources);
         evaluated.errors.extend(unread);
         absolute_prefix(&mut evaluated.settings);
-        let pem_problems = pem_problems(&evaluated);
+        let pem_problems = file_problems(&evaluated);
         evaluated.errors.extend(pem_problems);
         match placement(&evaluated.settings) {
             Ok(Placement { warning: None, .. }) => {}
@@ -178,7 +178,7 @@ fn placement_problem(evaluated: &Evaluated, message: String) -> Problem {
 }
 
 /// Files that cannot be read or hold nothing usable, in Kong's words (KONG.md §4.2).
-fn pem_problems(evaluated: &Evaluated) -> Vec<Problem> {
+fn file_problems(evaluated: &Evaluated) -> Vec<Problem> {
     let settings = &evaluated.settings;
     let mut problems = Vec::new();
     let mut note = |directive: &str, message: String| {
@@ -206,11 +206,13 @@ fn pem_problems(evaluated: &Evaluated) -> Vec<Problem> {
         ("client_ssl_cert", &client(&settings.client_ssl_cert)),
     ];
     for (directive, sources) in certificates {
-        for source in sources.iter().filter(|source| !holds_certificate(source)) {
-            note(
-                directive,
-                format!("{directive}: failed loading certificate from {source}"),
-            );
+        for source in sources {
+            if let Err(why) = holds_certificate(source) {
+                note(
+                    directive,
+                    format!("{directive}: failed loading certificate from {source}: {why}"),
+                );
+            }
         }
     }
     let keys = [
@@ -223,50 +225,84 @@ fn pem_problems(evaluated: &Evaluated) -> Vec<Problem> {
         ),
     ];
     for (directive, sources) in keys {
-        for source in sources.iter().filter(|source| !holds_key(source)) {
-            note(
-                directive,
-                format!("{directive}: failed loading key from {source}"),
-            );
+        for source in sources {
+            if let Err(why) = holds_key(source) {
+                note(
+                    directive,
+                    format!("{directive}: failed loading key from {source}: {why}"),
+                );
+            }
         }
     }
     for trust in &settings.lua_ssl_trusted_certificate {
         if let TrustSource::Pem(source) = trust
-            && !holds_certificate(source)
+            && let Err(why) = holds_certificate(source)
         {
             note(
                 "lua_ssl_trusted_certificate",
-                format!("lua_ssl_trusted_certificate: failed loading certificate from {source}"),
+                format!(
+                    "lua_ssl_trusted_certificate: failed loading certificate from {source}: {why}"
+                ),
             );
         }
     }
     if let Some(path) = &settings.proxy_ssl_trusted_certificate
-        && !holds_certificate(&PemSource::Path(path.clone()))
+        && let Err(why) = holds_certificate(&PemSource::Path(path.clone()))
     {
         note(
             "nginx_proxy_proxy_ssl_trusted_certificate",
-            format!("no certificate could be read from {}", path.display()),
+            format!(
+                "no certificate could be read from {}: {why}",
+                path.display()
+            ),
+        );
+    }
+    // Without the default one, as in an empty container, all names are the name servers'.
+    if evaluated.given.contains_key("dns_hostsfile")
+        && let Err(why) = is_readable(&settings.dns_hostsfile)
+    {
+        note(
+            "dns_hostsfile",
+            format!("{}: {why}", settings.dns_hostsfile.display()),
         );
     }
     problems
 }
 
-fn holds_certificate(source: &PemSource) -> bool {
-    let Ok(text) = source.read() else {
-        return false;
-    };
-    let mut count = 0;
-    CertificateDer::pem_slice_iter(&text)
-        .inspect(|_| count += 1)
-        .all(|certificate| certificate.is_ok())
-        && count > 0
+fn is_readable(path: &Path) -> std::io::Result<()> {
+    match std::fs::File::open(path)?.metadata()?.is_dir() {
+        true => Err(std::io::ErrorKind::IsADirectory.into()),
+        false => Ok(()),
+    }
 }
 
-fn holds_key(source: &PemSource) -> bool {
-    source
-        .read()
-        .is_ok_and(|text| PrivateKeyDer::from_pem_slice(&text).is_ok())
+fn holds_certificate(source: &PemSource) -> Result<(), String> {
+    let text = source.read().map_err(|why| why.to_string())?;
+    let mut count = 0;
+    for certificate in CertificateDer::pem_slice_iter(&text) {
+        certificate.map_err(|_| NO_PEM)?;
+        count += 1;
+    }
+    match count {
+        0 => Err("it holds no PEM certificate".into()),
+        _ => Ok(()),
+    }
 }
+
+fn holds_key(source: &PemSource) -> Result<(), String> {
+    let text = source.read().map_err(|why| why.to_string())?;
+    match PrivateKeyDer::from_pem_slice(&text) {
+        Ok(_) => Ok(()),
+        Err(_) if memchr::memmem::find(&text, b"ENCRYPTED").is_some() => {
+            Err("it is encrypted; a key without passphrase is needed".into())
+        }
+        Err(pem::Error::NoItemsFound) => Err("it holds no PEM key".into()),
+        Err(_) => Err(NO_PEM.into()),
+    }
+}
+
+/// The library would show a line of the file, which may be a key.
+const NO_PEM: &str = "it is not well-formed PEM";
 
 /// This machine's name, as the kernel knows it.
 pub fn hostname() -> String {

@@ -52,6 +52,7 @@ const NAMES: &[&str] = &[
     "wasm_dynamic_module",
     "wasm_filters",
     "enforce_rbac",
+    "portal",
     "license_path",
     "license_data",
     "password",

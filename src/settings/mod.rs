@@ -249,7 +249,7 @@ fn from_file<'a>(
                         value,
                         source,
                     }),
-                    None => unknown(name, &source, report),
+                    None => unknown(name, value.trim(), &source, report),
                 }
             }
         }
@@ -276,7 +276,7 @@ fn from_env<'a>(
                 source,
             });
         } else if kong_names::is_kongs(&name) {
-            unknown(&name, &source, report);
+            unknown(&name, value.trim(), &source, report);
         } else if !is_orchestrators(upper, value) {
             let near = nearest(&name)
                 .map(|near| format!("; the nearest is {prefix}{}", near.to_ascii_uppercase()))
@@ -301,19 +301,24 @@ fn from_flags<'a>(flags: &'a [Flag], report: &mut Report) -> Vec<Assignment<'a>>
                 value: value.trim(),
                 source,
             }),
-            None => unknown(name, &source, report),
+            None => unknown(name, value.trim(), &source, report),
         }
     }
     assignments
 }
 
 /// A name outside the table, in a place that only operators write to.
-fn unknown(name: &str, source: &Source, report: &mut Report) {
+fn unknown(name: &str, value: &str, source: &Source, report: &mut Report) {
     if kong_names::is_kongs(name) {
-        if kong_names::is_silent(name) {
+        // Without a value nothing is set, so nothing is lost: templates of kong.conf have many such lines.
+        if kong_names::is_silent(name) || value.is_empty() {
             return;
         }
-        let near = nearest(name).filter(|_| kong_names::is_injection(name));
+        // nginx's proxy_ssl_* is about upstreams, its ssl_* about clients: one is no slip for the other.
+        let of_upstreams = |name: &str| name.starts_with("nginx_proxy_proxy_");
+        let near = nearest(name).filter(|near| {
+            kong_names::is_injection(name) && of_upstreams(near) == of_upstreams(name)
+        });
         let near = near
             .map(|near| format!(" (did you mean {near}?)"))
             .unwrap_or_default();

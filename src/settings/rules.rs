@@ -64,6 +64,7 @@ pub(super) fn apply(
         }
     }
     one_listener_per_address(settings, given, report);
+    no_proxy_protocol(settings, given, report);
     protected_admin(settings, given, report);
     accepted_with_a_warning(settings, given, report);
 }
@@ -90,6 +91,26 @@ fn one_listener_per_address(
                     );
                 }
             }
+        }
+    }
+}
+
+/// Only the engine reads a PROXY header; elsewhere it would be taken for a request that is none.
+fn no_proxy_protocol(
+    settings: &Settings,
+    given: &BTreeMap<&'static str, Given>,
+    report: &mut Report,
+) {
+    for (name, listeners) in [
+        ("admin_listen", &settings.admin_listen),
+        ("status_listen", &settings.status_listen),
+    ] {
+        for listen in listeners.iter().filter(|listen| listen.proxy_protocol) {
+            report.error(
+                name,
+                &source(given, name),
+                format!("{}: `proxy_protocol` is for proxy_listen only", listen.addr),
+            );
         }
     }
 }
@@ -315,14 +336,14 @@ fn accepted_with_a_warning(
         .filter(|plugin| !PLUGINS_SERVED.contains(&plugin.as_str()))
     {
         let kind = if BUNDLED_PLUGINS.contains(&plugin.as_str()) {
-            "a plugin of Kong that"
+            "a plugin of Kong that this gateway does not have"
         } else {
-            "not a plugin that"
+            "no plugin that this gateway has"
         };
         report.warn(
             "plugins",
             &source(given, "plugins"),
-            format!("`{plugin}` is {kind} this gateway has; it cannot be configured"),
+            format!("`{plugin}` is {kind}; it cannot be configured"),
         );
     }
 }
@@ -334,6 +355,11 @@ fn source(given: &BTreeMap<&'static str, Given>, name: &str) -> Source {
 }
 
 impl Settings {
+    /// Whether a declarative configuration is named.
+    pub fn names_configuration(&self) -> bool {
+        self.declarative_config.is_some() || self.declarative_config_string.is_some()
+    }
+
     /// How long one ticket secret seals: two such spans are the session timeout (DESIGN.md).
     pub fn ticket_epoch(&self) -> Duration {
         self.ssl_session_timeout / 2

@@ -67,6 +67,10 @@ impl Changes {
         changes
     }
 
+    pub fn has(&self, kind: Kind, id: Uuid) -> bool {
+        self.0.get(&kind).is_some_and(|rows| rows.contains_key(&id))
+    }
+
     pub fn of(&self, kind: Kind) -> impl Iterator<Item = (Uuid, &Change)> {
         let changes = self.0.get(&kind).into_iter().flatten();
         changes.map(|(id, change)| (*id, change))

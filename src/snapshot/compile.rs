@@ -102,14 +102,19 @@ impl<B: Builder> Compiler<B> {
     }
 
     /// Compiles the configuration that differs from the one before in the rows `changed`, in no others; they may be named
-    /// more than once, or not differ. Costs the change. Warnings about what was judged again.
+    /// more than once, or not differ. Costs the change. Warnings about these rows, and what is new about those that they
+    /// concern: a certificate renewed each night must not bring up each night what its services have been told before.
     ///
     /// # Errors
     /// As `full`.
     pub fn apply(&mut self, builder: &B, config: &Config, changed: &[(Kind, Uuid)]) -> Compiled {
         let changes = Changes::listed(&self.state.config, config, changed);
         let (state, server, log) = self.compile(builder, config, &self.globals, &changes)?;
-        let judged = log.judged.iter();
+        let told = |row: &(Kind, Uuid), texts: &[String]| {
+            let before = self.state.warnings.get(row);
+            !changes.has(row.0, row.1) && before.is_some_and(|before| **before == *texts)
+        };
+        let judged = log.judged.iter().filter(|(row, texts)| !told(row, texts));
         let warnings = judged.flat_map(|((kind, id), texts)| named(*kind, *id, texts));
         let warnings = warnings.collect();
         Ok((self.take(state, server), warnings))
@@ -296,6 +301,16 @@ impl<B: Builder> Clone for Globals<B> {
             proxy_trust: self.proxy_trust.clone(),
             fallback_trust: self.fallback_trust.clone(),
             ..*self
+        }
+    }
+}
+
+impl<B: Builder> Clone for Compiler<B> {
+    fn clone(&self) -> Self {
+        Compiler {
+            globals: self.globals.clone(),
+            state: self.state.clone(),
+            number: self.number,
         }
     }
 }

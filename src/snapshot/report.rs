@@ -1,6 +1,7 @@
 //! What a compilation has to say.
 
-use crate::entity::{Entity, Kind};
+use crate::entity::validate::{self, Context};
+use crate::entity::{Config, Entity, Kind, schema};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -48,7 +49,7 @@ impl Log {
         });
     }
 
-    /// One entity as its typed view. One that does not fit it is a problem whose text names kind and id.
+    /// One entity as its typed view. One that does not fit it is a problem.
     pub fn row<'a, T: Deserialize<'a>>(
         &mut self,
         kind: Kind,
@@ -56,19 +57,47 @@ impl Log {
         entity: &'a Entity,
     ) -> Option<T> {
         let row = row(entity);
-        row.map_err(|text| {
-            self.problems.push(Problem {
-                kind: Some(kind),
-                id: None,
-                text: format!("{kind:?} {id}: {text}"),
-            })
-        })
-        .ok()
+        row.map_err(|text| self.fail(kind, id, misfit(kind, entity, text)))
+            .ok()
     }
+}
+
+/// What the table of fields says of a row that cannot be used, field by field; else the reason, which names none.
+pub(super) fn misfit(kind: Kind, entity: &Entity, reason: String) -> String {
+    let context = Context {
+        now_ms: 0,
+        find: &|_, _| None,
+        yaml: false,
+        plugins: None,
+    };
+    let Err(errors) = validate::restore(kind, entity.clone(), &context) else {
+        return reason;
+    };
+    let texts = errors.flat();
+    let texts = texts.iter().map(|(field, text)| match field.as_str() {
+        "" => (*text).to_owned(),
+        field => format!("{field}: {text}"),
+    });
+    texts.collect::<Vec<_>>().join("; ")
 }
 
 pub(super) fn row<'a, T: Deserialize<'a>>(entity: &'a Entity) -> Result<T, String> {
     T::deserialize(entity).map_err(|e| e.to_string())
+}
+
+impl Problem {
+    /// The row by entity, id and name, and the reason. `config`: what was compiled.
+    pub fn told(&self, config: &Config) -> String {
+        let named = || {
+            let (kind, id) = (self.kind?, self.id?);
+            let key = schema::of(kind).endpoint_key.unwrap_or("name");
+            let name = config.get(kind, id)?.get(key)?.as_str()?;
+            // A plugin's reason begins with it.
+            let name = Some(name).filter(|name| !self.text.starts_with(name))?;
+            Some(format!("{} {id} ({name}): {}", kind.name(), self.text))
+        };
+        named().unwrap_or_else(|| self.to_string())
+    }
 }
 
 impl fmt::Display for Problem {

@@ -2,7 +2,7 @@
 
 use super::authorities::Authorities;
 use super::changes::Pass;
-use super::report::Log;
+use super::report::{Log, misfit};
 use super::tls_glue::Builder;
 use crate::entity::{Kind, rows};
 use crate::plugin::Chain;
@@ -72,6 +72,11 @@ impl Scopes {
             match self.add(pass, authorities, &row) {
                 Ok(scope) => concerned.extend(scope),
                 Err(reason) => {
+                    let reason = match reason.starts_with("config: ") {
+                        // Of the whole of it: which field is wrong is not known.
+                        true => misfit(Kind::Plugins, entity, reason),
+                        false => reason,
+                    };
                     let text = format!("{}: {reason}", row.name);
                     pass.log.fail(Kind::Plugins, id, text);
                 }

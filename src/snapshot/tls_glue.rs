@@ -7,7 +7,7 @@ use crate::plugin::{ClientFacts, San};
 use crate::router::{RouteSpec, Router};
 use crate::tls::client_auth::Trusted;
 use crate::tls::identity::{AltNameKind, subject_der};
-use crate::tls::keys::KeyPair;
+use crate::tls::keys::{KeyPair, pem_reason};
 use crate::tls::server::{Identity, RequestMap, ServerPolicy, ServerSettings};
 use crate::tls::sni::SniTable;
 use crate::tls::trust::{Options, Roots, TrustSet};
@@ -237,7 +237,7 @@ fn ders(pem: &str) -> Result<Vec<Vec<u8>>, String> {
     let chain = CertificateDer::pem_slice_iter(pem.as_bytes())
         .map(|der| der.map(|der| der.to_vec()))
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| format!("invalid certificate: {e}"))?;
+        .map_err(|e| format!("invalid certificate: {}", pem_reason(&e)))?;
     if chain.is_empty() {
         return Err("invalid certificate: no CERTIFICATE section was found".into());
     }

@@ -4,8 +4,10 @@
 //! - `relations`: what holds between rows, as data.
 //! - `image`: one consistent state, with the indexes that rules between entities need.
 //! - `plan`: what one request wants to change, and everything it looked at; becomes a `Batch`.
+//! - `undo`: the batch that takes another one back.
 //! - `hub`: the newest image, and those who wait for the next.
 //! - `embedded`: a file in the prefix.
+//! - `wait`: for a verdict, without a runtime.
 //! - `fixed`: the rows of a declarative file; it cannot be written to.
 //!
 //! Whatever the store is (a file in the prefix, a declarative file that cannot be written, etcd later), the Admin API
@@ -19,11 +21,15 @@ pub mod plan;
 pub mod relations;
 #[cfg(test)]
 mod tests;
+mod undo;
+mod wait;
 
 pub use embedded::{Embedded, OpenError};
 pub use fixed::Fixed;
 pub use image::Image;
 pub use plan::{Plan, Violation};
+pub use undo::undo;
+pub use wait::wait;
 
 use crate::entity::{Entity, Kind};
 use std::future::Future;

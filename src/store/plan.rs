@@ -26,6 +26,7 @@ use super::relations::{self, Index, Rule};
 use super::{Batch, Change, Image, Key, Revision};
 use crate::entity::errors::{Errors, Node};
 use crate::entity::{Entity, Kind, plugins, schema};
+use crate::limits::ERRORS_IN_ONE_PLACE_MAX;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -271,9 +272,14 @@ impl Plan {
                 .map(|stored| relation.targets(stored).into_iter().collect())
                 .unwrap_or_default();
             let mut nodes = Vec::new();
+            let mut told = 0;
             for (position, id) in relation.targets(row).into_iter().enumerate() {
                 if had.contains(&id) || self.exists(relation.to, id) {
                     continue;
+                }
+                told += 1;
+                if told > ERRORS_IN_ONE_PLACE_MAX {
+                    break;
                 }
                 nodes.resize(position, None);
                 nodes.push(Some(Node::Text(format!(

@@ -104,12 +104,43 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// rustls shows an error of our own verifier by its `Debug`.
+/// In words where rustls has the name of a variant: an operator meets these.
 fn reason(error: &Tls) -> String {
-    match error {
-        Tls::InvalidCertificate(CertificateError::Other(OtherError(own))) => own.to_string(),
-        other => other.to_string(),
-    }
+    use rustls::{InvalidMessage, PeerIncompatible, PeerMisbehaved};
+    let text = match error {
+        // rustls shows an error of our own verifier by its `Debug`.
+        Tls::InvalidCertificate(CertificateError::Other(OtherError(own))) => {
+            return own.to_string();
+        }
+        Tls::InvalidCertificate(CertificateError::BadSignature) => {
+            "the signature over the handshake is not by the key of the certificate it sent"
+        }
+        Tls::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon) => {
+            "no cipher suite in common"
+        }
+        Tls::PeerIncompatible(PeerIncompatible::NoKxGroupsInCommon) => {
+            "no key exchange in common: it offers none of our groups, or no ECDHE suite"
+        }
+        Tls::PeerIncompatible(PeerIncompatible::NoSignatureSchemesInCommon) => {
+            "no signature scheme in common: it accepts none that our certificate's key can make"
+        }
+        Tls::PeerIncompatible(PeerIncompatible::SignatureAlgorithmsExtensionRequired) => {
+            "it offers no signature algorithms"
+        }
+        Tls::PeerIncompatible(
+            PeerIncompatible::Tls12NotOffered
+            | PeerIncompatible::Tls12NotOfferedOrEnabled
+            | PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+            | PeerIncompatible::SupportedVersionsExtensionRequired,
+        ) => "no TLS version in common",
+        Tls::PeerMisbehaved(PeerMisbehaved::ServerNameMustContainOneHostName)
+        | Tls::InvalidMessage(InvalidMessage::InvalidServerName) => "its SNI is no host name",
+        Tls::InvalidMessage(InvalidMessage::InvalidContentType) => "what it sent is no TLS record",
+        Tls::NoApplicationProtocol => "no ALPN protocol in common; http/1.1 is served",
+        other => return other.to_string(),
+    };
+    text.to_owned()
 }
 
 /// A fatal alert in a record without protection (RFC 8446 §5.1, §6).

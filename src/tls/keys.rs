@@ -5,7 +5,7 @@
 
 use super::{Digest, provider};
 use rustls::SignatureScheme;
-use rustls::pki_types::pem::{PemObject, SectionKind};
+use rustls::pki_types::pem::{self, PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use std::fmt;
@@ -62,7 +62,7 @@ impl KeyPair {
         let chain = CertificateDer::pem_slice_iter(certificate.as_bytes())
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| KeyError::Certificate {
-                reason: error.to_string(),
+                reason: pem_reason(&error).to_owned(),
             })?;
         let key = private_key(key)?;
         Self::from_der(chain.into_iter().map(|der| der.to_vec()).collect(), key)
@@ -209,6 +209,23 @@ pub fn generate_default(class: KeyClass, now: u64) -> Result<(String, String), K
 
 const DEFAULT_PAIR_LIFETIME_SECS: u64 = 20 * 365 * 24 * 60 * 60;
 
+/// Why a text is not PEM. The library's own words quote the bytes of the line that is wrong: of a key whose line breaks
+/// were lost that is all of it, and errors go to clients and logs.
+pub fn pem_reason(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => {
+            "a section of the PEM text has no END line of its own; are its line breaks lost?"
+        }
+        pem::Error::IllegalSectionStart { .. } => {
+            "a BEGIN line of the PEM text holds more than that; are its line breaks lost, or written as \\n?"
+        }
+        pem::Error::Base64Decode(_) => "a section of the PEM text is not base64",
+        pem::Error::NoItemsFound => "the section is missing in the PEM text",
+        pem::Error::SectionTooLarge => "a section of the PEM text is too large",
+        _ => "the PEM text cannot be read",
+    }
+}
+
 fn private_key(pem: &str) -> Result<Zeroizing<PrivateKeyDer<'static>>, KeyError> {
     let invalid = |reason: &str| KeyError::Key {
         reason: reason.to_owned(),
@@ -217,7 +234,7 @@ fn private_key(pem: &str) -> Result<Zeroizing<PrivateKeyDer<'static>>, KeyError>
         return Err(invalid("the key is encrypted"));
     }
     for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(pem.as_bytes()) {
-        let (kind, mut der) = section.map_err(|error| invalid(&error.to_string()))?;
+        let (kind, mut der) = section.map_err(|error| invalid(pem_reason(&error)))?;
         return Ok(Zeroizing::new(match kind {
             SectionKind::PrivateKey => PrivateKeyDer::Pkcs8(der.into()),
             SectionKind::RsaPrivateKey => PrivateKeyDer::Pkcs1(der.into()),
@@ -414,6 +431,11 @@ mod tests {
                 "invalid key: no PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY section was found",
             ),
             (&certificate, encrypted, "invalid key: the key is encrypted"),
+            (
+                &certificate,
+                &key.replace('\n', "\\n"),
+                "invalid key: a BEGIN line of the PEM text holds more than that; are its line breaks lost, or written as \\n?",
+            ),
             (&certificate, &other_key, "certificate does not match key"),
             (&certificate, &rsa_key, "certificate does not match key"),
         ] {

@@ -5,11 +5,13 @@
 //! - `sni`, `server`, `tickets`: what a client is shown and what resumes (Use case 1).
 //! - `identity`, `trust`, `client_auth`: who the client is and whether its chain leads to a trusted CA (Use case 2).
 //! - `upstream`: the gateway's own certificate and its trust towards upstreams (Use cases 3 and 4).
+//! - `possession`: whether a peer holds the key of its certificate.
 //! - `session`: one TLS connection as a machine from bytes to bytes, either side.
 pub mod client_auth;
 pub mod errors;
 pub mod identity;
 pub mod keys;
+mod possession;
 pub mod provider;
 pub mod server;
 pub mod session;

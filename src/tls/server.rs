@@ -20,6 +20,7 @@ pub use shown::Identity;
 
 use super::Digest;
 use super::keys::KeyPair;
+use super::possession;
 use super::provider::{Chosen, ProviderError, Version};
 use super::sni::SniTable;
 use super::tickets::{PolicyTickets, Ticketer, request_digest};
@@ -27,9 +28,7 @@ use crate::limits::{CLIENT_CHAIN_COUNT_MAX, CLIENT_CHAIN_SIZE_MAX};
 use ahash::RandomState;
 use requests::Requests;
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
-};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
@@ -292,7 +291,7 @@ impl CoreServer {
             policy: Arc::clone(policy),
         }));
         config.ignore_client_order = policy.prefer_server_order;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = alpn();
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         if policy.session_tickets {
@@ -307,6 +306,11 @@ impl CoreServer {
         }
         Ok(config)
     }
+}
+
+/// `http/1.0` for clients that were told to speak that (`curl --http1.0`); nginx offers it too.
+fn alpn() -> Vec<Vec<u8>> {
+    vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()]
 }
 
 impl fmt::Debug for CoreServer {
@@ -402,7 +406,7 @@ impl ClientCertVerifier for PossessionVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
+        possession::verify_tls12(message, cert, dss, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -411,7 +415,7 @@ impl ClientCertVerifier for PossessionVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
+        possession::verify_tls13(message, cert, dss, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

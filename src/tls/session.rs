@@ -27,6 +27,8 @@ pub struct ServerAcceptor {
     stage: Stage,
     /// Bytes of the hello so far.
     size: usize,
+    /// The first of them: record header, message header, legacy_version.
+    begun: [u8; HELLO_VERSION_END],
     /// What followed the hello in the same read.
     rest: Vec<u8>,
 }
@@ -46,6 +48,8 @@ enum Stage {
     Method(Vec<u8>),
     Failed,
 }
+
+const HELLO_VERSION_END: usize = 11;
 
 #[derive(Debug)]
 pub enum HelloState {
@@ -91,6 +95,10 @@ impl ServerAcceptor {
         mut acceptor: Acceptor,
         mut bytes: &[u8],
     ) -> Result<HelloState, Error> {
+        let begun = self.size.min(HELLO_VERSION_END);
+        for (kept, byte) in self.begun[begun..].iter_mut().zip(bytes) {
+            *kept = *byte;
+        }
         while !bytes.is_empty() {
             let before = bytes.len();
             if acceptor.read_tls(&mut bytes).is_err() || bytes.len() == before {
@@ -112,6 +120,13 @@ impl ServerAcceptor {
                     ));
                 }
                 Ok(None) => {}
+                // RFC 8446 appendix D: rustls looks for signature_algorithms first, which no such client has.
+                Err((rustls::Error::PeerIncompatible(_), _)) if self.is_below_tls12() => {
+                    return Err(Error::refused(
+                        "the client offers TLS 1.1 or older; TLS 1.2 and 1.3 are served",
+                        AlertDescription::ProtocolVersion,
+                    ));
+                }
                 Err((error, mut alert)) => {
                     let mut bytes = Vec::new();
                     // A Vec takes everything.
@@ -122,6 +137,14 @@ impl ServerAcceptor {
         }
         self.stage = Stage::Hello(acceptor);
         Ok(HelloState::NeedMore)
+    }
+
+    /// By legacy_version, which TLS 1.3 leaves at 1.2's number (RFC 8446 §4.1.2).
+    fn is_below_tls12(&self) -> bool {
+        let [22, 3, _, _, _, 1, _, _, _, major, minor] = self.begun else {
+            return false;
+        };
+        self.size >= HELLO_VERSION_END && (major, minor) < (3, 3)
     }
 
     fn ready(&mut self, accepted: Accepted) -> Hello {
@@ -225,7 +248,7 @@ pub struct Facts {
     pub sni: Option<Arc<str>>,
     /// This connection's name is one a certificate is asked for; on a resumed session the first handshake asked.
     pub client_certificate_requested: bool,
-    /// `http/1.1` or `h2`; `None` when ALPN was not used.
+    /// `http/1.1`, `http/1.0` or `h2`; `None` when ALPN was not used.
     pub alpn: Option<&'static str>,
 }
 
@@ -325,6 +348,7 @@ impl Session {
                 .alpn_protocol()
                 .map(|protocol| match protocol {
                     b"http/1.1" => "http/1.1",
+                    b"http/1.0" => "http/1.0",
                     b"h2" => "h2",
                     // Only what the configuration offers is agreed.
                     _ => "unknown",

@@ -1,6 +1,6 @@
 //! A reload of a gateway with a store: settings and the files they name are read again, entities stay as they are.
 
-use crate::support::{Client, Gateway, Leaf, Setup, TlsClient, json};
+use crate::support::{Admin, Client, Gateway, Leaf, Setup, TlsClient, json, until};
 
 fn shown(gateway: &Gateway) -> Vec<u8> {
     TlsClient::new()
@@ -93,4 +93,47 @@ fn a_refused_reload_changes_neither_settings_nor_entities() {
     assert_eq!(shown(&gateway), pair.chain[0].to_vec());
     assert_eq!(admin.rows("/consumers").len(), 1);
     admin.have("/consumers", &json!({"username": "bob"}));
+}
+
+/// Certificates are renewed by such reloads: one must not leave a gateway that is configured over HTTP with nothing.
+#[test]
+fn a_reload_without_a_declarative_file_keeps_what_was_posted() {
+    let mut gateway = Setup::new(json!({}))
+        .set("declarative_config", "")
+        .with_admin()
+        .prepare()
+        .spawn();
+    // One with nothing to serve is not ready.
+    until("the Admin API", || {
+        Client::try_plain(gateway.admin_address()).ok()
+    });
+    gateway.reload_as_is();
+    gateway.error_line(&["no declarative_config is set: every request gets 404"]);
+    let says = |path: &str| {
+        let config = json!({"status_code": 200, "body": path, "content_type": "text/plain"});
+        let plugin = json!({"name": "request-termination", "config": config});
+        json!({"_format_version": "3.0", "routes": [{"paths": [path], "plugins": [plugin]}]})
+    };
+    let mut admin = gateway.admin();
+    admin.post("/config", &says("/posted")).assert(201);
+    let hash = |admin: &mut Admin| admin.get("/status").assert(200)["configuration_hash"].clone();
+    let posted = hash(&mut admin);
+    let mut open = Client::plain(gateway.http());
+    for _ in 0..2 {
+        gateway.set("nginx_http_large_client_header_buffers", "4 1k");
+        gateway.reload_as_is();
+        open.get("a", "/posted").assert_status(200);
+        assert_eq!(hash(&mut admin), posted);
+    }
+    let long = format!("/posted{}", "x".repeat(2000));
+    assert_eq!(gateway.get("a", &long).status, 414, "settings are new");
+    gateway.error_line(&["no declarative_config is set", "serves on until a restart"]);
+    // A file that is named again takes its place.
+    let path = gateway.files().folder().join("named.yml");
+    gateway.write("named.yml", &says("/named").to_string());
+    gateway.set("declarative_config", &path.display().to_string());
+    gateway.reload_as_is();
+    assert_eq!(open.get("a", "/posted").status, 404);
+    open.get("a", "/named").assert_status(200);
+    gateway.error_line(&["has taken the place of what POST /config brought"]);
 }

@@ -2,7 +2,7 @@
 //! and names whose addresses change.
 
 use crate::support::entities::service_with;
-use crate::support::upstream::Next;
+use crate::support::upstream::{Next, read_content};
 use crate::support::wire::Ended;
 use crate::support::{Client, Setup, Upstream, Value, json, until};
 use std::io::{ErrorKind, Write};
@@ -146,6 +146,37 @@ fn an_upstream_that_takes_no_content_is_504_at_its_write_timeout() {
         1,
         "content that has begun is not sent again"
     );
+}
+
+/// nginx: proxy_read_timeout begins when the request has been sent.
+#[test]
+fn an_upstream_is_not_silent_while_content_is_on_its_way_and_is_after_it() {
+    let upstream = Upstream::streaming(move |request, conversation| {
+        let mut request = request.clone();
+        read_content(conversation.reader, &mut request).expect("all of it");
+        if request.target == "/silent" {
+            let _ = conversation.reader.fill();
+            return Next::Cut;
+        }
+        conversation.echo(&request)
+    });
+    let gateway = Setup::new(routed(
+        &upstream,
+        json!({"read_timeout": 600, "retries": 0}),
+    ))
+    .start();
+    for (target, status) in [("/answers", 200), ("/silent", 504)] {
+        let mut client = Client::plain(gateway.http());
+        client.send(format!(
+            "POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"
+        ));
+        for _ in 0..10 {
+            std::thread::sleep(Duration::from_millis(150));
+            client.send("x");
+        }
+        assert_eq!(client.response().status, status, "{target}");
+        assert_eq!(upstream.last().target, target);
+    }
 }
 
 /// A port whose queue is full: the kernel drops what connects to it.
@@ -319,6 +350,38 @@ fn names_are_asked_of_dns_resolver_again_when_their_ttl_is_over() {
     }
     let more = asked.load(Ordering::Acquire) - before;
     assert!(more < 100, "{more} questions for 200 requests");
+}
+
+#[test]
+fn the_error_line_of_an_answer_is_written_before_the_answer() {
+    let refused = {
+        let upstream = Upstream::echo();
+        upstream.port()
+    };
+    let declarative = json!({"services": [{
+        "name": "s", "url": format!("http://127.0.0.1:{refused}"), "retries": 0,
+        "routes": [{"name": "s", "paths": ["/"]}],
+    }]});
+    // Large answers, so that a client that reads none soon has one in the gateway that cannot leave.
+    let gateway = Setup::new(declarative)
+        .set("error_template_plain", "@large.txt")
+        .file("large.txt", &format!("%s %s{}", "x".repeat(60_000)))
+        .start();
+    let mut client = Client::plain(gateway.http());
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(900));
+    let lines = |text: String, what: &str| text.lines().filter(|line| line.contains(what)).count();
+    until("an error line whose exchange has not ended", || {
+        let ended = lines(gateway.access_log(), "502");
+        let failed = lines(gateway.error_log(), "] 502 to ");
+        assert!(failed < 900, "the client's kernel took all of it");
+        // Both logs have what there is to write once neither grows.
+        std::thread::sleep(Duration::from_millis(500));
+        let still = (
+            lines(gateway.access_log(), "502"),
+            lines(gateway.error_log(), "] 502 to "),
+        );
+        (failed == ended + 1 && still == (ended, failed)).then_some(())
+    });
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Bounds on what a client sends: sizes answered with the status that says so, slowness with an end.
 
 use crate::support::entities::service;
+use crate::support::upstream::Next;
 use crate::support::wire::Ended;
 use crate::support::{Client, Setup, TlsClient, Upstream, Value, json, until};
 use std::time::Duration;
@@ -62,6 +63,45 @@ fn heads_above_their_bounds_are_refused_and_below_them_served() {
             client.assert_closed();
             assert_eq!(upstream.bytes_seen(), before, "{row}");
         }
+    }
+}
+
+/// Each option may name a field and each field is looked for among them: without a bound 25 kB cost a core milliseconds.
+#[test]
+fn more_connection_options_than_anyone_sends_are_refused_on_both_sides() {
+    // Fields of one head together with options of several lines.
+    let lines = |count: usize| {
+        let list = vec!["x"; count / 2].join(",");
+        format!("Connection: {list}\r\nConnection: , {list}\r\nX: y\r\n")
+    };
+    let upstream = Upstream::plain(move |request, conversation| {
+        let count = request
+            .field("Count")
+            .map_or(2, |n| n.parse().expect("a number"));
+        let lines = lines(count);
+        conversation.send(format!(
+            "HTTP/1.1 200 OK\r\n{lines}Content-Length: 0\r\n\r\n"
+        ));
+        Next::Keep
+    });
+    let gateway = Setup::new(routed(&upstream)).start();
+    for (count, refused) in [(32, false), (34, true), (4000, true)] {
+        let mut client = Client::plain(gateway.http());
+        let before = upstream.bytes_seen();
+        let response = client.get_with("a", "/", &lines(count));
+        let expected = if refused { 400 } else { 200 };
+        assert_eq!(response.status, expected, "{count} options of a client");
+        if refused {
+            client.assert_closed();
+            assert_eq!(upstream.bytes_seen(), before, "{count}");
+        } else {
+            assert_eq!(upstream.last().field("X"), None, "named by Connection");
+        }
+        let response =
+            Client::plain(gateway.http()).get_with("a", "/", &format!("Count: {count}\r\n"));
+        let expected = if refused { 502 } else { 200 };
+        assert_eq!(response.status, expected, "{count} options of an upstream");
+        assert_eq!(response.field("X"), None, "named by Connection");
     }
 }
 

@@ -5,7 +5,7 @@ use crate::support::entities::service;
 use crate::support::external::curl;
 use crate::support::upstream::Next;
 use crate::support::wire::Ended;
-use crate::support::{Client, Folder, Gateway, Setup, TlsClient, Upstream, json};
+use crate::support::{Client, Folder, Gateway, Setup, TlsClient, Upstream, Value, json};
 use std::io::Write;
 
 /// Answers by target.
@@ -87,6 +87,45 @@ fn responses_without_content_keep_the_connection() {
         assert_eq!(unchanged.field("ETag"), Some("\"1\""));
     }
     client.get("a", "/alive").assert_status(200);
+}
+
+/// RFC 9110 §15.3.5, §15.3.6, §15.4.5: what a client would take for the beginning of the next response.
+#[test]
+fn an_answer_of_our_own_whose_status_has_no_content_has_none() {
+    let with = |status: u16, more: &str| {
+        let mut config = json!({"status_code": status});
+        if more != "default" {
+            config[more] = json!("words");
+        }
+        json!({"name": format!("{more}{status}"), "paths": [format!("/{more}/{status}")],
+            "plugins": [{"name": "request-termination", "config": config}]})
+    };
+    let cases: Vec<(u16, &str)> = [200, 204, 205, 301, 304, 404]
+        .into_iter()
+        .flat_map(|status| ["default", "message", "body"].map(|more| (status, more)))
+        .collect();
+    let routes: Vec<Value> = cases
+        .iter()
+        .map(|(status, more)| with(*status, more))
+        .collect();
+    let gateway = Setup::new(json!({ "routes": routes })).start();
+    for mut client in [
+        Client::plain(gateway.http()),
+        TlsClient::new().connect(gateway.https(), "a.test"),
+    ] {
+        for (status, more) in &cases {
+            // All on one connection: each answer ends where the next begins.
+            let response = client.get("a", &format!("/{more}/{status}"));
+            assert_eq!(response.status, *status, "{more}: {}", response.head);
+            let length = response.field("Content-Length");
+            match status {
+                204 | 304 => assert_eq!(length, None, "{status} {more}"),
+                205 => assert_eq!(length, Some("0"), "{more}"),
+                _ if *more == "body" => assert_eq!(response.text(), "words", "{status}"),
+                _ => assert_eq!(length, Some(&*response.body.len().to_string())),
+            }
+        }
+    }
 }
 
 /// RFC 9110 §9.3.2: a head that is refused while it is read may be one of HEAD as well.

@@ -3,7 +3,9 @@
 use crate::support::client::get;
 use crate::support::entities::service_with;
 use crate::support::upstream::Next;
-use crate::support::{Client, Setup, Upstream, Value, json, until};
+use crate::support::wire::Wire;
+use crate::support::{Ca, Client, Setup, Upstream, Value, json, until};
+use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const REFUSED: &str = "An invalid response was received from the upstream server";
@@ -94,6 +96,41 @@ fn a_pooled_connection_that_has_been_closed_is_found_before_it_is_used() {
             .sum("sallyport_upstream_pool_total{result=\"stale\"}")
             > 0
     );
+}
+
+#[test]
+fn a_pooled_connection_whose_upstream_has_said_close_notify_is_not_used_again() {
+    let ca = Ca::root("ca");
+    let upstream = Upstream::tls_with(&ca.server(&["up.test"]), None, |request, conversation| {
+        let Wire::Server(tls) = &mut conversation.reader.wire else {
+            panic!("a TLS connection");
+        };
+        let size = request.head.len();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n");
+        // In one segment, and the socket stays open: the gateway has nothing to read that would tell it.
+        let mut plain = tls.conn.writer();
+        plain.write_all(head.as_bytes()).expect("a head");
+        plain.write_all(&request.head).expect("content");
+        tls.conn.send_close_notify();
+        tls.flush().expect("both leave");
+        let _ = conversation.reader.rest();
+        Next::Cut
+    });
+    let gateway = Setup::new(routed(
+        &upstream,
+        json!({"retries": 0, "tls_verify": false}),
+    ))
+    .start();
+    let mut client = Client::plain(gateway.http());
+    for number in 0..5 {
+        let response = client.send(request("POST")).response();
+        assert_eq!(
+            response.status,
+            200,
+            "request {number}: {}",
+            response.text()
+        );
+    }
 }
 
 #[test]

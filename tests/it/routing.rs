@@ -2,6 +2,7 @@
 
 use crate::support::client::get;
 use crate::support::entities::{service, service_with, url};
+use crate::support::upstream::Next;
 use crate::support::{Client, Gateway, Setup, TlsClient, Upstream, Value, json};
 
 /// How a request comes.
@@ -575,6 +576,41 @@ fn headers_directive_chooses_what_is_added() {
     let response = listed.get("a", "/here");
     assert_eq!(response.field("X-Kong-Upstream-Status"), Some("200"));
     assert_eq!(response.field("Via"), None);
+}
+
+#[test]
+fn fields_of_an_upstream_that_is_a_kong_too_give_way_to_ours() {
+    const NAMES: [&str; 4] = [
+        "X-Kong-Upstream-Latency",
+        "X-Kong-Proxy-Latency",
+        "X-Kong-Upstream-Status",
+        "X-Kong-Request-Id",
+    ];
+    let upstream = Upstream::plain(|_, conversation| {
+        let lines: String = NAMES.map(|name| format!("{name}: theirs\r\n")).concat();
+        conversation.send(format!(
+            "HTTP/1.1 200 OK\r\n{lines}Content-Length: 0\r\n\r\n"
+        ));
+        Next::Keep
+    });
+    let services = json!({"services": [service("all", &upstream, json!({"paths": ["/"]}))]});
+    // (directive, who says each of the fields, in the order of `NAMES`)
+    let rows = [
+        (
+            "server_tokens, latency_tokens, X-Kong-Request-Id",
+            [true, true, false, true],
+        ),
+        ("X-Kong-Upstream-Status", [false, false, true, false]),
+        ("off", [false; 4]),
+    ];
+    for (headers, ours) in rows {
+        let gateway = Setup::new(services.clone()).set("headers", headers).start();
+        let response = gateway.get("a", "/");
+        for (name, ours) in NAMES.into_iter().zip(ours) {
+            let value = response.field(name).expect("it stands there once");
+            assert_eq!(value != "theirs", ours, "{headers}: {name}: {value}");
+        }
+    }
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 use crate::support::upstream::Next;
 use crate::support::wire::{Ended, Response};
-use crate::support::{Client, Gateway, Upstream};
-use std::sync::{Arc, Mutex};
+use crate::support::{Client, Gateway, Upstream, until};
+use std::io::Write;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 struct Row {
     side: String,
@@ -246,3 +248,92 @@ fn bytes_behind_a_response_are_nobodys() {
         "the poisoned connection is used again"
     );
 }
+
+/// What became of content whose request was answered before the upstream had read it.
+#[derive(Debug, PartialEq, Eq)]
+enum Content {
+    Whole,
+    /// The gateway closed the connection: nobody takes it for whole.
+    Cut,
+    /// Something else came in its place.
+    Taken(String),
+}
+
+/// An upstream that answers a request at once when told to, while most of its content is still on its way, and reads the
+/// rest afterwards: what Go's server and nginx do with content nobody asked them for.
+#[test]
+fn the_next_request_never_becomes_the_rest_of_content_that_was_not_written_whole() {
+    let (answer, told) = mpsc::channel::<()>();
+    let told = Mutex::new(told);
+    let (report, read) = mpsc::channel();
+    let upstream = Upstream::streaming(move |request, conversation| {
+        let Some(length) = request.field("Content-Length") else {
+            return conversation.echo(request);
+        };
+        let length: usize = length.parse().expect("a number");
+        let _ = told.lock().expect("the word").recv();
+        conversation.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        let mut left = length;
+        let content = loop {
+            let buffered = &mut conversation.reader.buffered;
+            let bytes: Vec<u8> = buffered.drain(..buffered.len().min(left)).collect();
+            if let Some(at) = bytes.iter().position(|byte| *byte != b'x') {
+                break Content::Taken(String::from_utf8_lossy(&bytes[at..]).into_owned());
+            }
+            left -= bytes.len();
+            if left == 0 {
+                break Content::Whole;
+            }
+            if conversation.reader.fill().is_err() {
+                break Content::Cut;
+            }
+        };
+        let next = match content {
+            Content::Whole => Next::Keep,
+            _ => Next::Cut,
+        };
+        let _ = report.send(content);
+        next
+    });
+    let gateway = Gateway::before(&upstream);
+    let content = |size: usize| {
+        let mut client = Client::plain(gateway.http());
+        let mut writer = client.reader.wire.socket().try_clone().expect("the socket");
+        let writing = std::thread::spawn(move || {
+            let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n");
+            // What is not read for a request that has its answer is not taken either.
+            let _ = writer.write_all(head.as_bytes());
+            let _ = writer.write_all(&vec![b'x'; size]);
+        });
+        // Time for what fits between gateway and upstream to get there. Too little of it hides a mistake, and no more.
+        std::thread::sleep(Duration::from_millis(20));
+        answer.send(()).expect("the upstream listens");
+        assert_eq!(client.response().status, 200, "{size}");
+        let mut other = Client::plain(gateway.http());
+        let next = other.get("a", "/next");
+        assert!(
+            next.text().starts_with("GET /next"),
+            "{size}: {}",
+            next.text()
+        );
+        let became = until("the content's end", || read.try_recv().ok());
+        assert!(!matches!(became, Content::Taken(_)), "{size}: {became:?}");
+        drop(client);
+        writing.join().expect("the writer");
+        became
+    };
+    // How much the kernel takes for an upstream that does not read; then around it, in steps smaller than one write.
+    let (mut fits, mut stuck) = (0, 16 << 20);
+    while stuck - fits > STEP {
+        let size = (fits + stuck) / 2;
+        match content(size) {
+            Content::Whole => fits = size,
+            _ => stuck = size,
+        }
+    }
+    for size in (fits.saturating_sub(8 * STEP)..fits + 16 * STEP).step_by(STEP) {
+        content(size);
+    }
+}
+
+const STEP: usize = 8 << 10;

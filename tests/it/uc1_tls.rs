@@ -102,13 +102,14 @@ fn every_group_is_served_and_no_other() {
 }
 
 #[test]
-fn alpn_is_http11_or_nothing() {
+fn alpn_is_http1_or_nothing() {
     let upstream = Upstream::echo();
     // Kong's own flag: until HTTP/2 is served it changes nothing here.
     let gateway = Setup::new(routed(&upstream)).https_flags("http2").start();
-    let rows: [(Vec<&'static str>, Option<&str>); 3] = [
+    let rows: [(Vec<&'static str>, Option<&str>); 4] = [
         (vec![], None),
         (vec!["http/1.1"], Some("http/1.1")),
+        (vec!["http/1.0"], Some("http/1.0")),
         (vec!["h2", "http/1.1"], Some("http/1.1")),
     ];
     for (alpn, expected) in rows {

@@ -1,12 +1,13 @@
 //! From an operation to the store: plan, commit, again on the newest state when it conflicts, and wait until it is live.
 
 use super::{Operation, Outcome, advice};
-use crate::admin::Admin;
 use crate::admin::errors::Failure;
 use crate::admin::reply::Reply;
+use crate::admin::{Admin, NotLive, Stuck};
 use crate::limits::ADMIN_PLAN_ATTEMPTS;
 use crate::store::{Batch, CommitError, Image, Plan, Revision};
 use crate::telemetry::access::Level;
+use hyper::StatusCode;
 use std::sync::Arc;
 
 /// An operation that writes nothing, on the thread of the caller.
@@ -29,6 +30,9 @@ where
     F: Fn(&mut Operation<'_>) -> Outcome + Send + Sync + 'static,
 {
     let operation = Arc::new(operation);
+    // Of many that write one row at once, each commit turns away all others: without an order the last would be planned as
+    // often as there are clients.
+    let mut turn = None;
     for _ in 0..ADMIN_PLAN_ATTEMPTS {
         let image = admin.node.store.image();
         let planned_on = image.revision;
@@ -36,17 +40,33 @@ where
         let (outcome, batch) = admin.compute(move || plan(&node, image, &*run)).await?;
         let reply = outcome?;
         let Some((batch, advice)) = batch else {
+            drop(turn);
             // What was to be deleted is not there: who deleted it may still be waiting for the cores.
             return until_live(admin, planned_on, reply).await;
         };
+        if let Some(stuck) = (admin.node.stuck)()
+            && !mends(&stuck, &batch)
+        {
+            let text = format!(
+                "what is stored cannot be served: {}; until it is changed or deleted, other changes are refused",
+                stuck.reason
+            );
+            admin.log(Level::Warn, &text);
+            return Err(Failure::unavailable(text));
+        }
         match admin.node.store.commit(batch).await {
             Ok(revision) => {
+                drop(turn);
                 for line in advice {
                     admin.log(Level::Warn, &line);
                 }
                 return until_live(admin, revision, reply).await;
             }
-            Err(CommitError::Conflict) => {}
+            Err(CommitError::Conflict) => {
+                if turn.is_none() {
+                    turn = Some(admin.turn.lock().await);
+                }
+            }
             Err(error @ CommitError::Storage(_)) => {
                 return Err(admin.unexpected(Level::Error, &error));
             }
@@ -67,11 +87,24 @@ where
 async fn until_live(admin: &Admin, revision: Revision, reply: Reply) -> Outcome {
     match (admin.node.live)(revision).await {
         Ok(()) => Ok(reply),
-        Err(reason) => {
+        Err(NotLive::TakenBack(reason)) => {
+            let text = format!("the change cannot be served and was not kept: {reason}");
+            admin.log(Level::Error, &format_args!("revision {revision}: {text}"));
+            Err(Failure::bad_request(text))
+        }
+        Err(NotLive::Stored(reason)) => {
             let text = format!("revision {revision} is stored and not live: {reason}");
-            Err(admin.unexpected(Level::Error, &text))
+            admin.log(Level::Error, &text);
+            Err(Failure::message(StatusCode::INTERNAL_SERVER_ERROR, text))
         }
     }
+}
+
+/// Whether a batch touches a row that is to be mended. What it makes of it shows when it is compiled.
+fn mends(stuck: &Stuck, batch: &Batch) -> bool {
+    let rows = &stuck.rows;
+    let mut writes = batch.writes.iter();
+    rows.is_empty() || writes.any(|write| rows.contains(&(write.kind, write.id)))
 }
 
 fn plan(

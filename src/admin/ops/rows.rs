@@ -49,7 +49,7 @@ impl Operation<'_> {
         if let Some(owner) = owner {
             input.insert(owner.field.to_owned(), reference(owner.id));
         }
-        let id = match at {
+        let addressed = match at {
             Address::Id(id) => {
                 let stored = self.plan.get(kind, *id);
                 let elsewhere =
@@ -66,10 +66,14 @@ impl Operation<'_> {
                 self.stored_by_key(kind, key, owner)?
             }
         };
-        if let Some(id) = id {
-            input.insert("id".into(), id.to_string().into());
-        }
-        let id = self.put(kind, input)?;
+        let put = match addressed {
+            Some(id) => {
+                input.insert("id".into(), id.to_string().into());
+                Put::AtItsId
+            }
+            None => Put::New,
+        };
+        let id = self.put(kind, input, put)?;
         self.written(StatusCode::OK, kind, id)
     }
 
@@ -138,7 +142,7 @@ impl Operation<'_> {
         if let Some(target) = target {
             input.insert("id".into(), target.to_string().into());
         }
-        let created = self.put(link.to, input)?;
+        let created = self.put(link.to, input, Put::AtItsId)?;
         if target.is_none() {
             let refer = Map::from_iter([(link.field.to_owned(), reference(created))]);
             self.patch(link.from, id, refer)?;
@@ -168,13 +172,16 @@ impl Operation<'_> {
         patch.typed_for(kind, name)
     }
 
-    /// Checks and stores a whole row, whether or not there is one with its id.
-    fn put(&mut self, kind: Kind, input: Map<String, Value>) -> Result<Uuid, Failure> {
+    /// Checks and stores a whole row.
+    fn put(&mut self, kind: Kind, input: Map<String, Value>, put: Put) -> Result<Uuid, Failure> {
         let mut row = self.checked(kind, input)?;
         let names = take_names(kind, &mut row);
         let id = required_id(&row)?;
         self.check_names(id, names.as_deref())?;
-        self.plan.replace(kind, row)?;
+        match put {
+            Put::AtItsId => self.plan.replace(kind, row)?,
+            Put::New => self.plan.insert(kind, row)?,
+        }
         self.assign_names(id, names)?;
         Ok(id)
     }
@@ -225,6 +232,16 @@ impl Operation<'_> {
     fn written(&mut self, status: StatusCode, kind: Kind, id: Uuid) -> Outcome {
         Ok(self.answer(status, kind, id)?.about(kind, Some(id)))
     }
+}
+
+/// Which row a PUT is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Put {
+    /// The one with the id that is said, whether or not it is there.
+    AtItsId,
+    /// One that is not there: the key in the path is nobody's. An id in the content must be free, or the PUT would take
+    /// over a row that the path does not name, another consumer's for one.
+    New,
 }
 
 /// What PUT to a key means for the row: it has that key.

@@ -249,6 +249,40 @@ async fn a_thousand_and_one_arguments() {
     }
 }
 
+/// Each error is fifty times what is wrong: ten megabytes of commas would be answered with half a gigabyte.
+#[tokio::test]
+async fn a_hundred_thousand_errors_in_one_request() {
+    let mut client = Client::connect(start(memory()).await).await;
+    let commas = vec![","; 100_000];
+    let unknown: Map<String, Value> = (0..100_000).map(|n| (format!("k{n}"), 1.into())).collect();
+    let names: Map<String, Value> = (0..100_000).map(|n| (format!("k{n}"), 1.into())).collect();
+    let regexes = vec!["~/("; 1_000];
+    let ids: Vec<String> = (0..1_000).map(|n| id(1000 + n)).collect();
+    for (target, body) in [
+        ("/services", json!({"host": "h.test", "tags": commas})),
+        (
+            "/upstreams",
+            json!({"name": "u.test", "healthchecks": unknown}),
+        ),
+        ("/routes", json!({"headers": names})),
+        ("/routes", json!({"paths": regexes})),
+        (
+            "/services",
+            json!({"host": "h.test", "protocol": "https", "ca_certificates": ids}),
+        ),
+    ] {
+        let answer = client.json("POST", target, &body).await;
+        assert_eq!(answer.status, 400, "{target}");
+        let message = answer.json()["message"].to_string();
+        assert!(message.starts_with("\"100 schema violations ("), "{target}");
+        assert!(
+            answer.text.len() < 40_000,
+            "{target}: {}",
+            answer.text.len()
+        );
+    }
+}
+
 /// Names are looked for in a table, not in a list: ten thousand twice over would be fifty million comparisons.
 #[tokio::test]
 async fn ten_thousand_names_of_one_certificate() {
@@ -390,6 +424,31 @@ async fn more_connections_than_the_listener_takes() {
     let text = log.text();
     let told = text.matches("[warn] admin: admin_listen: more than 1000 connections");
     assert_eq!(told.count(), 1, "{text}");
+}
+
+/// It takes no certificate to hold a connection, only to be answered.
+#[tokio::test]
+async fn all_connections_of_a_public_listener_held() {
+    let admin = Admin::new(memory());
+    let mut listeners = Vec::new();
+    for address in ["0.0.0.0:0", "127.0.0.1:0"] {
+        let tcp = TcpListener::bind(address).await.expect("bound");
+        let port = tcp.local_addr().expect("an address").port();
+        listeners.push(SocketAddr::from(([127, 0, 0, 1], port)));
+        let listener = Listener {
+            tcp,
+            tls: None,
+            clients: None,
+        };
+        tokio::spawn(service::serve(Arc::clone(&admin), listener));
+    }
+    admin
+        .connections_beyond
+        .forget_permits(ADMIN_CONNECTIONS_MAX);
+    let mut refused = TcpStream::connect(listeners[0]).await.expect("connected");
+    assert!(matches!(refused.read(&mut [0; 1]).await, Ok(0) | Err(_)));
+    let mut local = Client::connect(listeners[1]).await;
+    assert_eq!(local.get("/timers").await.status, 200);
 }
 
 /// A write whose client leaves is done and has its audit line.

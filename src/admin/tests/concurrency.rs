@@ -186,7 +186,9 @@ async fn a_row_that_another_has_just_deleted_is_gone_from_the_cores_before_anyon
         let mut is_live = is_live.clone();
         Box::pin(async move {
             let reached = is_live.wait_for(|live| *live >= revision).await;
-            reached.map(drop).map_err(|error| error.to_string())
+            reached
+                .map(drop)
+                .map_err(|error| NotLive::Stored(error.to_string()))
         })
     });
     let address = start(node).await;

@@ -87,12 +87,20 @@ async fn a_configuration_is_replaced_in_every_form_it_is_sent() {
     let part = format!(
         "--b\r\nContent-Disposition: form-data; name=\"config\"; filename=\"k.yml\"\r\n\r\n{yaml}\r\n--b--\r\n"
     );
+    // What HTTPie makes of `config@kong.json`.
+    let json_part = format!(
+        "--b\r\nContent-Disposition: form-data; name=\"config\"; filename=\"k.json\"\r\nContent-Type: application/json\r\n\r\n{}\r\n--b--\r\n",
+        document("e")
+    );
+    let json_object = json!({ "config": document("f") }).to_string();
     for (kind, content, name) in [
         ("application/json", document("a").to_string(), "a"),
         ("text/yaml", yaml.to_owned(), "b"),
         ("application/json", json_text, "c"),
         ("application/x-www-form-urlencoded", form, "d"),
         ("multipart/form-data; boundary=b", part, "b"),
+        ("multipart/form-data; boundary=b", json_part, "e"),
+        ("application/json", json_object, "f"),
     ] {
         let fields = [("Content-Type", kind)];
         let answer = client
@@ -116,6 +124,10 @@ async fn what_is_shown_can_be_loaded_again() {
         .as_str()
         .expect("a text")
         .to_owned();
+    // go-kong reads the text as YAML and looks for both.
+    let read: Value = serde_json::from_str(&shown).expect("JSON is YAML");
+    assert_eq!(read["_format_version"], "3.0");
+    assert_eq!(read["_transform"], false);
     let fields = [("Content-Type", "application/yaml")];
     let answer = client
         .send("POST", "/config", &fields, Some(shown.as_bytes()))

@@ -418,7 +418,7 @@ async fn a_panic_and_a_broken_store_are_500_with_the_cause_in_the_log() {
             if live {
                 Ok(())
             } else {
-                Err("it does not compile".to_owned())
+                Err(NotLive::Stored("it does not compile".to_owned()))
             }
         })
     });
@@ -446,13 +446,17 @@ async fn a_panic_and_a_broken_store_are_500_with_the_cause_in_the_log() {
     *store.fail.lock().expect("a lock") = None;
     live.store(false, Ordering::Relaxed);
     let answer = client.json("POST", "/services", &body).await;
-    assert_eq!((answer.status, answer.json()), (500, unexpected));
+    let told = "revision 1 is stored and not live: it does not compile";
+    assert_eq!(
+        (answer.status, answer.json()),
+        (500, json!({"message": told}))
+    );
 
     let text = log.text();
     for cause in [
         "the figures are gone",
         "the store cannot write: disk full",
-        "a write conflicted 16 times",
+        "a write conflicted 64 times",
         "too many changes are waiting",
         "revision 1 is stored and not live: it does not compile",
     ] {

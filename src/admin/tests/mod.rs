@@ -13,11 +13,12 @@ mod lists;
 mod nested;
 mod owned;
 mod rows;
+mod stuck;
 mod tls;
 
 use super::cors::Origins;
 use super::service::{self, Listener};
-use super::{Admin, Declarative, Directives, InForce, LogLevel, Node, Timeouts};
+use super::{Admin, Declarative, Directives, InForce, LogLevel, Node, NotLive, Stuck, Timeouts};
 use crate::entity::fixtures::NOW_MS;
 use crate::entity::{Config, Kind};
 use crate::limits::ADMIN_BODY_SIZE_MAX;
@@ -102,6 +103,7 @@ pub fn node(store: Arc<dyn Store>) -> Node {
     Node {
         store,
         live: Box::new(|_| Box::pin(std::future::ready(Ok(())))),
+        stuck: Box::new(|| None),
         id: "6b1f3a52-0a31-4b3a-9d0e-000000000001".to_owned(),
         hostname: "host".to_owned(),
         now_ms: now,

@@ -1,6 +1,7 @@
 //! Rows below a parent and at the end of a reference (KONG.md §2.1).
 
 use super::*;
+use crate::entity::fixtures::{LEAF, LEAF_KEY, SEC1, SEC1_KEY};
 
 #[tokio::test]
 async fn a_row_below_a_parent_is_its_own_or_absent() {
@@ -331,6 +332,126 @@ async fn the_workspace_in_front_changes_nothing() {
             null,
             200,
             json!({"version": "3.9.1"}),
+        ),
+    ];
+    run(start(memory()).await, steps).await;
+}
+
+#[tokio::test]
+async fn a_put_to_a_free_key_takes_over_no_other_row() {
+    let primary_key = |number| {
+        json!({
+            "code": 3, "name": "primary key violation",
+            "message": format!("primary key violation on key '{{id=\"{}\"}}'", id(number)),
+            "fields": {"id": id(number)},
+        })
+    };
+    let acl = json!({"id": id(30), "group": "gold", "consumer": {"id": id(20)}});
+    let null = Value::Null;
+    let steps = vec![
+        step(
+            "",
+            "POST",
+            "/services",
+            json!({"id": id(10), "name": "a", "host": "h.test"}),
+            201,
+            json!({}),
+        ),
+        step(
+            "2.5 code 3",
+            "PUT",
+            "/services/b",
+            json!({"id": id(10), "host": "evil.test"}),
+            400,
+            primary_key(10),
+        ),
+        step(
+            "2.2",
+            "GET",
+            "/services/a",
+            null.clone(),
+            200,
+            json!({"id": id(10), "host": "h.test"}),
+        ),
+        step(
+            "2.2 its own id",
+            "PUT",
+            "/services/a",
+            json!({"id": id(10), "host": "i.test"}),
+            200,
+            json!({"id": id(10), "name": "a", "host": "i.test"}),
+        ),
+        step(
+            "2.2 a free id",
+            "PUT",
+            "/services/b",
+            json!({"id": id(11), "host": "h.test"}),
+            200,
+            json!({"id": id(11), "name": "b"}),
+        ),
+        step(
+            "",
+            "POST",
+            "/consumers",
+            json!({"id": id(20), "username": "c"}),
+            201,
+            json!({}),
+        ),
+        step(
+            "",
+            "POST",
+            "/consumers",
+            json!({"id": id(21), "username": "d"}),
+            201,
+            json!({}),
+        ),
+        step(
+            "",
+            "POST",
+            "/consumers/c/acls",
+            json!({"id": id(30), "group": "gold"}),
+            201,
+            acl.clone(),
+        ),
+        step(
+            "2.2 group",
+            "PUT",
+            "/consumers/d/acls/silver",
+            json!({"id": id(30)}),
+            400,
+            primary_key(30),
+        ),
+        step(
+            "2.2 group",
+            "GET",
+            format!("/acls/{}", id(30)),
+            null,
+            200,
+            acl,
+        ),
+        step(
+            "",
+            "POST",
+            "/certificates",
+            json!({"id": id(40), "cert": LEAF, "key": LEAF_KEY, "snis": ["a.test"]}),
+            201,
+            json!({}),
+        ),
+        step(
+            "1.2 PUT by name",
+            "PUT",
+            "/certificates/b.test",
+            json!({"id": id(40), "cert": SEC1, "key": SEC1_KEY}),
+            400,
+            primary_key(40),
+        ),
+        step(
+            "1.2 PUT by name",
+            "GET",
+            "/certificates/a.test",
+            Value::Null,
+            200,
+            json!({"id": id(40), "cert": LEAF, "snis": ["a.test"]}),
         ),
     ];
     run(start(memory()).await, steps).await;

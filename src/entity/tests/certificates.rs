@@ -107,11 +107,56 @@ fn certificates_are_matched_with_their_keys() {
         Kind::Certificates,
         json!({"cert": LEAF, "key": LEAF_KEY, "cert_alt": ED25519, "key_alt": ED25519_KEY}),
     );
-    // §1.2: a vault reference cannot be checked here.
-    accepted(
-        Kind::Certificates,
-        json!({"cert": "{vault://env/c}", "key": "{vault://env/k}"}),
-    );
+    // §1.2: the syntax is reserved.
+    let reference = "references are followed in declarative files only, send the PEM text";
+    for (input, message) in [
+        (
+            json!({"cert": "{vault://env/c}", "key": "{vault://env/k}"}),
+            format!("schema violation (cert: invalid certificate: {reference})"),
+        ),
+        (
+            json!({"cert": LEAF, "key": "{vault://env/k}"}),
+            format!("schema violation (key: invalid key: {reference})"),
+        ),
+    ] {
+        assert_eq!(refused(Kind::Certificates, input).0, message);
+    }
+}
+
+#[test]
+fn a_key_whose_line_breaks_are_lost_is_not_quoted_in_the_error() {
+    let certificate = "a BEGIN line of the PEM text holds more than that; are its line breaks lost, or written as \\n?";
+    let end = "a section of the PEM text has no END line of its own; are its line breaks lost?";
+    let base64 = "a section of the PEM text is not base64";
+    let body = LEAF_KEY.lines().nth(1).unwrap();
+    let cut = LEAF_KEY.split("-----END").next().unwrap();
+    for (key, reason) in [
+        (LEAF_KEY.replace('\n', "\\n"), certificate),
+        (LEAF_KEY.replace('\n', " "), end),
+        (LEAF_KEY.replace('\n', ""), end),
+        (cut.to_owned(), end),
+        (LEAF_KEY.replace(body, &format!("!{body}")), base64),
+    ] {
+        let (message, fields) = refused(Kind::Certificates, json!({"cert": LEAF, "key": key}));
+        assert_eq!(
+            message,
+            format!("schema violation (key: invalid key: {reason})")
+        );
+        assert_eq!(fields, json!({"key": format!("invalid key: {reason}")}));
+        // What is sent in the wrong field is no better guarded.
+        let (message, _) = refused(Kind::Certificates, json!({"cert": key, "key": LEAF_KEY}));
+        assert!(
+            message.starts_with("schema violation (cert: invalid certificate: "),
+            "{message}"
+        );
+        assert!(!message.contains('['), "{message}");
+        let (message, _) = refused(Kind::CaCertificates, json!({"cert": key}));
+        assert!(
+            message.starts_with("schema violation (invalid certificate: "),
+            "{message}"
+        );
+        assert!(!message.contains('['), "{message}");
+    }
 }
 
 #[test]

@@ -83,6 +83,11 @@ fn upstreams_and_targets_follow_kong() {
             ),
             (
                 "1.11",
+                json!({"name": "a", "hash_on": "cookie", "hash_on_cookie": "a <> b"}),
+                "schema violation (hash_on_cookie: bad cookie name 'a <> b', allowed characters are A-Z, a-z, 0-9, '_', and '-')",
+            ),
+            (
+                "1.11",
                 json!({"name": "a", "healthchecks": {"active": {"timeout": -1, "x": 1}}}),
                 "2 schema violations (healthchecks.active.timeout: value should be between 0 and 65535; healthchecks.active.x: unknown field)",
             ),

@@ -214,10 +214,19 @@ fn routes_refuse_what_kong_refuses() {
             ),
         ],
     );
+    // A regex of no dialect is the path's own error, one that the router's dialect lacks the entity's.
+    let (message, fields) = refused(
+        Kind::Routes,
+        json!({"paths": ["/a", "~/payment/(docs|health))", "~/a(?=b)"]}),
+    );
+    let text = "invalid regex: '/payment/(docs|health))' (unopened group)";
+    assert_eq!(message, format!("schema violation (paths.2: {text})"));
+    assert_eq!(fields, json!({"paths": [null, text]}));
     let (message, fields) = refused(Kind::Routes, json!({"paths": ["~/a(?=b)"]}));
-    assert!(
-        message.starts_with("schema violation (Router Expression failed validation: "),
-        "{message}"
+    assert_eq!(
+        message,
+        "schema violation (Router Expression failed validation: '/a(?=b)': look-around, including look-ahead and \
+         look-behind, is not supported)"
     );
     assert!(fields["@entity"].is_array());
     // §2.5: the list of element errors, with nulls for the gaps.

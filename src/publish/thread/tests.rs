@@ -1,5 +1,8 @@
 //! Orders in every sequence that the store's watch and the control thread can produce.
 
+mod again;
+mod refused;
+
 use super::*;
 use crate::entity::Entity;
 use crate::gateway::READING;
@@ -12,17 +15,30 @@ use crate::tls::provider;
 use serde_json::json;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 
 /// A store whose watch is whatever the test sends.
-struct Scripted(Mutex<Arc<Image>>);
+#[derive(Default)]
+struct Scripted {
+    image: Mutex<Arc<Image>>,
+    /// It takes batches.
+    writable: AtomicBool,
+    /// What its watch would tell of batches it has taken.
+    told: Mutex<Vec<Watched>>,
+    /// So often it panics when it is asked.
+    panics: AtomicU32,
+}
 
 impl Scripted {
     /// Commits, and returns what the watch would say.
     fn commit(&self, kind: Kind, id: Uuid, row: Option<serde_json::Value>) -> Watched {
-        let mut held = self.0.lock().unwrap();
         let row = row.map(|row| Arc::new(serde_json::from_value::<Entity>(row).unwrap()));
-        let changes = vec![Change { kind, id, row }];
+        self.write(vec![Change { kind, id, row }])
+    }
+
+    fn write(&self, changes: Vec<Change>) -> Watched {
+        let mut held = self.image.lock().unwrap();
         let mut image = Image::clone(&held);
         let revision = image.revision + 1;
         image.apply(&changes, revision);
@@ -41,11 +57,24 @@ impl Store for Scripted {
     }
 
     fn image(&self) -> Arc<Image> {
-        self.0.lock().unwrap().clone()
+        let panics = |count: u32| count.checked_sub(1);
+        let panics = self
+            .panics
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, panics);
+        assert!(panics.is_err(), "a bug");
+        self.image.lock().unwrap().clone()
     }
 
-    fn commit(&self, _: Batch) -> Committing {
-        Box::pin(std::future::ready(Err(CommitError::ReadOnly)))
+    fn commit(&self, batch: Batch) -> Committing {
+        let outcome = match self.writable.load(Ordering::Relaxed) {
+            false => Err(CommitError::ReadOnly),
+            true if !self.image().admits(&batch.expected) => Err(CommitError::Conflict),
+            true => {
+                self.told.lock().unwrap().push(self.write(batch.writes));
+                Ok(self.image().revision)
+            }
+        };
+        Box::pin(std::future::ready(outcome))
     }
 
     fn watch(&self, _: Revision) -> Box<dyn Watch> {
@@ -104,7 +133,7 @@ fn prepared(configuration: Option<Configuration>) -> Prepared {
 
 impl Bench {
     fn new() -> Self {
-        let store = Arc::new(Scripted(Mutex::new(Arc::new(Image::default()))));
+        let store = Arc::new(Scripted::default());
         let (parts, live, core) = parts(store.clone(), None);
         let (sender, orders) = bounded(64);
         Bench {
@@ -125,10 +154,8 @@ impl Bench {
 
     /// One that passes no compilation.
     fn unusable(&self) -> Watched {
-        let row = json!({
-            "id": UNUSABLE, "name": "none-such", "enabled": true, "protocols": ["http"], "config": {},
-        });
-        self.store.commit(Kind::Plugins, UNUSABLE, Some(row))
+        self.store
+            .commit(Kind::Plugins, UNUSABLE, Some(plugin("none-such")))
     }
 
     fn told(&mut self, watched: Watched) {
@@ -147,6 +174,14 @@ impl Bench {
 
 const UNUSABLE: Uuid = Uuid::from_u128(99);
 
+/// By the name of one that there is not it passes no compilation.
+fn plugin(name: &str) -> serde_json::Value {
+    json!({
+        "id": UNUSABLE, "name": name, "enabled": true, "protocols": ["http"], "config": {},
+        "route": null, "service": null, "consumer": null,
+    })
+}
+
 fn names(snapshot: Option<&Snapshot>) -> Vec<String> {
     let consumers = snapshot.map(|snapshot| snapshot.consumers.by_username.keys());
     let mut names: Vec<_> = consumers
@@ -162,6 +197,7 @@ fn reached(live: &Live, revision: Revision) -> Poll<Result<(), NotLive>> {
     pin!(live.reached(revision)).poll(&mut Context::from_waker(Waker::noop()))
 }
 
+/// It stays where it is when the store cannot take it back.
 #[test]
 fn rows_of_a_refused_change_are_in_the_next_one_that_compiles() {
     let mut bench = Bench::new();
@@ -170,11 +206,22 @@ fn rows_of_a_refused_change_are_in_the_next_one_that_compiles() {
     assert_eq!(bench.served(), ["ada"]);
     let unusable = bench.unusable();
     let renamed = bench.consumer(1, "bob");
-    // Both commits wait, and are refused together.
+    // Both commits wait.
     bench.sender.send(Order::Changed(renamed)).unwrap();
     bench.told(unusable);
     assert_eq!(bench.served(), ["ada"]);
-    assert_eq!(reached(&bench.live, 3), Poll::Ready(Err(NotLive::Refused)));
+    let stuck = bench.live.stuck().expect("a reason");
+    assert_eq!(stuck.rows, [(Kind::Plugins, UNUSABLE)]);
+    assert_eq!(
+        stuck.lines,
+        [format!(
+            "plugins {UNUSABLE}: none-such: cannot be run by this version; disable or delete it"
+        )]
+    );
+    for revision in [2, 3] {
+        let refused = Err(NotLive::Refused(stuck.clone()));
+        assert_eq!(reached(&bench.live, revision), Poll::Ready(refused));
+    }
     let added = bench.consumer(2, "cyd");
     bench.told(added);
     assert_eq!(
@@ -186,6 +233,7 @@ fn rows_of_a_refused_change_are_in_the_next_one_that_compiles() {
     bench.told(mended);
     assert_eq!(bench.served(), ["bob", "cyd"]);
     assert_eq!(reached(&bench.live, 5), Poll::Ready(Ok(())));
+    assert_eq!(bench.live.stuck(), None);
     let later = bench.consumer(3, "dan");
     bench.told(later);
     assert_eq!(bench.served(), ["bob", "cyd", "dan"]);
@@ -202,7 +250,11 @@ fn rows_of_a_change_lost_in_a_panic_are_in_the_next_one() {
         drop(lost);
         panic!("a bug");
     });
-    assert_eq!(reached(&bench.live, 1), Poll::Ready(Err(NotLive::Refused)));
+    let refused = reached(&bench.live, 1);
+    assert!(
+        matches!(refused, Poll::Ready(Err(NotLive::Refused(_)))),
+        "{refused:?}"
+    );
     assert_eq!(reached(&bench.live, 2), Poll::Pending, "its turn comes");
     bench.told(waiting);
     assert_eq!(bench.served(), ["ada", "bob"]);

@@ -64,6 +64,8 @@ pub(super) fn with_random_request(random: &mut Random, ask: impl FnOnce(&Request
             "a.b",
             "",
             "a.",
+            "a.test.",
+            "B.A.test.",
             ".test",
             "b.a.x",
         ]),
@@ -97,6 +99,8 @@ pub(super) fn random_route(random: &mut Random, handle: u32, density: usize) -> 
         "test",
         "c.b.a.test",
         "*.b.a.test",
+        "a.test.",
+        "*.a.test.:8443",
     ];
     const PATHS: &[&str] = &[
         "/",
@@ -243,12 +247,14 @@ impl Reference {
         };
         let method =
             spec.methods.is_empty() || spec.methods.iter().any(|method| method == request.method);
-        let host = request.host.to_lowercase();
+        let whole = |name: &str| name.strip_suffix('.').unwrap_or(name).to_lowercase();
+        let host = whole(request.host);
         let host = spec.hosts.is_empty()
             || spec.hosts.iter().any(|pattern| {
                 let pattern = pattern.to_lowercase();
                 let (name, port) = pattern.split_once(':').unwrap_or((&pattern, ""));
-                name_matches(name, &host) && (port.is_empty() || port == request.port.to_string())
+                name_matches(&whole(name), &host)
+                    && (port.is_empty() || port == request.port.to_string())
             });
         let sni = match request.tls {
             _ if spec.snis.is_empty() => true,

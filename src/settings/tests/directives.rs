@@ -547,11 +547,11 @@ fn accepted_values_that_do_less_are_warned_about() {
         ),
         (
             &[("plugins", "bundled,rate-limiting")],
-            "`rate-limiting` is a plugin of Kong that",
+            "`rate-limiting` is a plugin of Kong that this gateway does not have; it cannot be configured",
         ),
         (
             &[("plugins", "bundled,mine")],
-            "`mine` is not a plugin that",
+            "`mine` is no plugin that this gateway has; it cannot be configured",
         ),
         (
             &[("ssl_protocols", "TLSv1.3")],
@@ -613,6 +613,20 @@ fn status_and_proxy_cannot_share_an_address() {
         ])
         .is_ok()
     );
+}
+
+#[test]
+fn a_proxy_header_is_read_by_the_proxy_alone() {
+    for name in ["admin_listen", "status_listen"] {
+        let problems = with(&[(name, "127.0.0.1:1 proxy_protocol")]);
+        assert_eq!(
+            texts(&problems.expect_err("a flag that would not count")),
+            [format!(
+                "flag --set: {name}: 127.0.0.1:1: `proxy_protocol` is for proxy_listen only"
+            )]
+        );
+    }
+    assert!(with(&[("proxy_listen", "127.0.0.1:1 proxy_protocol")]).is_ok());
 }
 
 #[test]

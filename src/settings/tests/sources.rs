@@ -201,6 +201,8 @@ fn names_of_kong_that_we_lack_are_warned_about() {
         "nginx_proxy_proxy_ssl_name",
         "lua_socket_pool_size",
         "worker_consistency",
+        "portal",
+        "portal_gui_host",
     ] {
         assert!(is_kongs(name), "{name}");
         let file = load(&sources(&format!("{name} = 1"), &[], &[])).expect(name);
@@ -224,6 +226,23 @@ fn names_of_kong_that_we_lack_are_warned_about() {
         let loaded = load(&sources(&format!("{name} = 1"), &[], &[])).expect(name);
         assert_eq!(warned(&loaded), Vec::<String>::new(), "{name}");
     }
+    let unset = load(&sources(
+        "proxy_server =\nlicense_path =  # none\n",
+        &[],
+        &[],
+    ));
+    assert_eq!(warned(&unset.expect("empty values")), Vec::<String>::new());
+    let upstreams = load(&sources(
+        "nginx_proxy_proxy_ssl_protocols = TLSv1.2",
+        &[],
+        &[],
+    ));
+    let upstreams = upstreams.expect("an injection");
+    assert!(
+        upstreams.warnings[0].message.ends_with("it is ignored"),
+        "no name of the clients' side is proposed: {}",
+        upstreams.warnings[0]
+    );
     let near =
         load(&sources("nginx_http_client_hedaer_timeout = 1s", &[], &[])).expect("an injection");
     assert!(

@@ -55,7 +55,7 @@ fn what_does_not_fit_together_is_a_problem_that_names_the_entity() {
         ),
         (
             Tables::default().with(Kind::Routes, 1, json!({"strip_path": "yes"})),
-            "routes: Routes 00000000",
+            "routes 00000000-0000-0000-0000-000000000001: strip_path: expected a boolean",
         ),
         (
             Tables::default().with(

@@ -255,6 +255,42 @@ fn what_a_row_alone_shows_is_not_told_again() {
 }
 
 #[test]
+fn what_a_service_has_been_told_is_not_told_again_when_its_certificate_is_renewed() {
+    let recorder = Recorder::default();
+    let mut compiler = Compiler::new(globals());
+    let certificate = |key: &str| json!({"cert": "c", "key": key});
+    let service = |more: Value| {
+        let mut row = json!({"client_certificate": to(1), "tls_verify": false});
+        row.as_object_mut().expect("a row").extend(map(more));
+        row
+    };
+    let tables = Tables::default()
+        .with(Kind::Certificates, 1, certificate("k"))
+        .with(Kind::Services, 2, service(json!({})));
+    let first = next(&recorder, &tables, &mut compiler).1;
+    assert_eq!(first.len(), 1, "{first:?}");
+    let told = |compiler: &mut Compiler<Recorder>, tables: &Tables, kind, number| {
+        let applied = compiler.apply(&recorder, &tables.0, &[(kind, id(number))]);
+        let warnings = applied.expect("it compiles").1;
+        let texts = warnings.iter().map(ToString::to_string);
+        texts.collect::<Vec<_>>()
+    };
+    let tables = tables.with(Kind::Certificates, 1, certificate("k2"));
+    let renewed = told(&mut compiler, &tables, Kind::Certificates, 1);
+    assert_eq!(renewed, Vec::<String>::new());
+    // Written again, it is told again.
+    let tables = tables.with(Kind::Services, 2, service(json!({"retries": 1})));
+    assert_eq!(told(&mut compiler, &tables, Kind::Services, 2), first);
+    // What is new because of the certificate is told.
+    let tables = tables.with(Kind::Certificates, 1, json!({"cert": "broken", "key": "k"}));
+    let broken = told(&mut compiler, &tables, Kind::Certificates, 1);
+    assert!(
+        broken.iter().any(|text| text.contains("requests get 502")),
+        "{broken:?}"
+    );
+}
+
+#[test]
 fn schemes_and_hosts() {
     let table = [
         (

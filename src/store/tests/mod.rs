@@ -7,6 +7,7 @@ mod hub;
 mod plan;
 mod property;
 mod random;
+mod undo;
 
 use super::{Image, Plan, Revision};
 use crate::entity::validate::{self, Context};

@@ -1,5 +1,6 @@
 mod bounds;
 mod cache;
+mod constraints;
 
 use super::*;
 use crate::tls::trust::Options;
@@ -189,6 +190,91 @@ fn paths_lead_to_listed_cas_or_nowhere() {
             only_root,
             false,
             Err(Reason::NoCertificate),
+        ),
+    ]);
+}
+
+#[test]
+fn a_certificate_that_is_listed_itself_needs_nobody_to_vouch_for_it() {
+    let own = ca("Own").key_usages(&[]);
+    let copy = ca("Own").key_usages(&[]).self_signed();
+    let server_only = ca("Own")
+        .key_usages(&[])
+        .purposes(&[Eku::ServerAuth])
+        .self_signed();
+    let certifying = ca("Own").self_signed();
+    let signing = ca("Own").key_usages(&[KeyUsagePurpose::DigitalSignature]);
+    let signing = signing.self_signed();
+    let old = ca("Own").key_usages(&[]).years(2000, 2010).self_signed();
+    let early = ca("Own").key_usages(&[]).years(2030, 2040).self_signed();
+    let root = ca("Root").self_signed();
+    let issuing = ca("Issuing").key_usages(&[]).signed_by(&root);
+    let own = own.self_signed();
+    let yes: Result<&[Uuid], Reason> = Ok(&[ROOT]);
+    check(&[
+        ("self-signed", &[&own], &[(ROOT, &own)], false, yes),
+        (
+            "with others sent",
+            &[&own, &root],
+            &[(SECOND, &root), (ROOT, &own)],
+            false,
+            yes,
+        ),
+        (
+            "keyUsage allows it",
+            &[&signing],
+            &[(ROOT, &signing)],
+            false,
+            yes,
+        ),
+        (
+            "keyUsage is for certificates alone",
+            &[&certifying],
+            &[(ROOT, &certifying)],
+            false,
+            Err(Reason::Purpose),
+        ),
+        (
+            "for servers alone",
+            &[&server_only],
+            &[(ROOT, &server_only)],
+            false,
+            Err(Reason::Purpose),
+        ),
+        (
+            "expired",
+            &[&old],
+            &[(ROOT, &old)],
+            false,
+            Err(Reason::Expired),
+        ),
+        (
+            "early",
+            &[&early],
+            &[(ROOT, &early)],
+            false,
+            Err(Reason::NotYetValid),
+        ),
+        (
+            "of the same name and another key",
+            &[&copy],
+            &[(ROOT, &own)],
+            false,
+            Err(Reason::CaAsLeaf),
+        ),
+        (
+            "an intermediate ends no path",
+            &[&issuing],
+            &[(ROOT, &issuing)],
+            false,
+            Err(Reason::CaAsLeaf),
+        ),
+        (
+            "an intermediate, partial chains allowed",
+            &[&issuing],
+            &[(ROOT, &issuing)],
+            true,
+            yes,
         ),
     ]);
 }

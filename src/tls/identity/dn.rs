@@ -47,6 +47,16 @@ pub(super) fn common_names(name: &X509Name<'_>) -> Vec<String> {
         .collect()
 }
 
+/// Common names and e-mail addresses; values that are not text are left out.
+pub(super) fn names(name: &X509Name<'_>) -> Vec<String> {
+    name.iter_attributes()
+        .filter(|attribute| {
+            [COMMON_NAME, EMAIL_ADDRESS].contains(&attribute.attr_type().as_bytes())
+        })
+        .filter_map(|attribute| decode(attribute.attr_value()))
+        .collect()
+}
+
 /// In certificate order; values that are not text are left out.
 pub(super) fn attributes(name: &X509Name<'_>) -> Vec<Attribute> {
     name.iter_attributes()
@@ -174,6 +184,8 @@ fn short_name(oid: &[u8]) -> Option<&'static str> {
 }
 
 const COMMON_NAME: &[u8] = &[0x55, 4, 3];
+/// 1.2.840.113549.1.9.1
+const EMAIL_ADDRESS: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 1];
 /// 2.5.4
 const X520: &[u8] = &[0x55, 4];
 /// 0.9.2342.19200300.100.1

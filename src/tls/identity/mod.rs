@@ -2,17 +2,22 @@
 //!
 //! Nothing here is trusted by being parsed; `client_auth` and `upstream` decide that.
 
+mod constraints;
 mod dn;
 #[cfg(test)]
 mod tests;
 mod written;
 
-pub use written::{Algorithm, PublicKey, Written};
+pub use constraints::NameConstraints;
+pub use written::{Algorithm, Written, WrittenKey};
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use x509_parser::asn1_rs::FromDer;
+use std::sync::Arc;
+use x509_parser::asn1_rs::{FromDer, Oid};
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::extensions::{GeneralName, NameConstraints as Parsed, ParsedExtension};
+use x509_parser::public_key::PublicKey;
+use x509_parser::x509::SubjectPublicKeyInfo;
 
 /// A certificate read for what it says about its subject.
 #[derive(Clone, Debug)]
@@ -32,6 +37,10 @@ pub struct Identity {
     pub has_san: bool,
     /// Upper-case hex, two digits a byte, as `openssl x509 -serial` prints it.
     pub serial: Box<str>,
+    /// `RSA`, `EC`, `Ed25519`, or the algorithm's OID.
+    pub key_algorithm: Box<str>,
+    /// 0 when the algorithm has no size known here.
+    pub key_bits: u32,
 }
 
 /// One value of subjectAltName.
@@ -69,12 +78,23 @@ pub struct Facts {
     /// basicConstraints cA; `false` without the extension, hence for every X.509 v1 certificate.
     pub is_ca: bool,
     pub path_len: Option<u32>,
-    /// keyCertSign of keyUsage; `None` without the extension.
-    pub cert_sign: Option<bool>,
+    /// `None` without the extension.
+    pub key_usage: Option<KeyUsage>,
     /// `None` without the extension.
     pub extended_key_usage: Option<ExtendedKeyUsage>,
+    pub name_constraints: Option<Arc<NameConstraints>>,
+    /// An extension marked critical that is none of RFC 5280 §4.2.1: what it demands is not known (§4.2).
+    pub unknown_critical: bool,
     pub subject_key_id: Option<Box<[u8]>>,
     pub authority_key_id: Option<Box<[u8]>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyUsage {
+    pub digital_signature: bool,
+    pub key_encipherment: bool,
+    pub key_agreement: bool,
+    pub key_cert_sign: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +126,7 @@ impl Identity {
         let certificate = decode(der)?;
         let extensions = Extensions::read(&certificate)?;
         let facts = Facts::collect(&certificate, &extensions);
+        let key = certificate.public_key();
         Ok(Identity {
             subject_dn: dn::text(certificate.subject()).into(),
             issuer_dn: dn::text(certificate.issuer()).into(),
@@ -119,6 +140,8 @@ impl Identity {
                 .map_or_else(Vec::new, |names| alt_names(names)),
             has_san: extensions.alt_names.is_some(),
             serial: serial_hex(certificate.raw_serial()).into(),
+            key_algorithm: key_algorithm(key),
+            key_bits: key_bits(key),
             facts,
         })
     }
@@ -152,12 +175,30 @@ impl Facts {
             not_after: seconds(certificate.validity().not_after.timestamp()),
             is_ca: extensions.basic_constraints.is_some_and(|(ca, _)| ca),
             path_len: extensions.basic_constraints.and_then(|(_, len)| len),
-            cert_sign: extensions.cert_sign,
+            key_usage: extensions.key_usage,
             extended_key_usage: extensions.extended_key_usage,
+            name_constraints: extensions
+                .name_constraints
+                .map(|constraints| Arc::new(NameConstraints::of(constraints))),
+            unknown_critical: extensions.unknown_critical,
             subject_key_id: extensions.subject_key_id.map(Into::into),
             authority_key_id: extensions.authority_key_id.map(Into::into),
         }
     }
+}
+
+/// Every text of a certificate that names its subject where names are compared: common names and e-mail addresses of
+/// the subject, and the values of subjectAltName.
+///
+/// # Errors
+/// As [`Identity::parse`].
+pub fn names(der: &[u8]) -> Result<Vec<Box<str>>, ParseError> {
+    let certificate = decode(der)?;
+    let extensions = Extensions::read(&certificate)?;
+    let subject = dn::names(certificate.subject());
+    let sans = extensions.alt_names.map_or_else(Vec::new, alt_names);
+    let sans = sans.into_iter().map(|san| san.text);
+    Ok(subject.into_iter().map(Box::from).chain(sans).collect())
 }
 
 /// DER of the subject's Name: what a CertificateRequest lists as an acceptable authority.
@@ -172,8 +213,10 @@ pub fn subject_der(der: &[u8]) -> Result<Vec<u8>, ParseError> {
 #[derive(Default)]
 struct Extensions<'a> {
     basic_constraints: Option<(bool, Option<u32>)>,
-    cert_sign: Option<bool>,
+    key_usage: Option<KeyUsage>,
     extended_key_usage: Option<ExtendedKeyUsage>,
+    name_constraints: Option<&'a Parsed<'a>>,
+    unknown_critical: bool,
     subject_key_id: Option<&'a [u8]>,
     authority_key_id: Option<&'a [u8]>,
     alt_names: Option<&'a [GeneralName<'a>]>,
@@ -188,6 +231,8 @@ impl<'a> Extensions<'a> {
                 .iter()
                 .position(|oid| *oid == extension.oid.as_bytes())
             else {
+                read.unknown_critical |=
+                    extension.critical && !PASSED_OVER.contains(&extension.oid.as_bytes());
                 continue;
             };
             if seen[place] {
@@ -200,7 +245,12 @@ impl<'a> Extensions<'a> {
                         Some((constraints.ca, constraints.path_len_constraint));
                 }
                 ParsedExtension::KeyUsage(usage) => {
-                    read.cert_sign = Some(usage.key_cert_sign());
+                    read.key_usage = Some(KeyUsage {
+                        digital_signature: usage.digital_signature(),
+                        key_encipherment: usage.key_encipherment(),
+                        key_agreement: usage.key_agreement(),
+                        key_cert_sign: usage.key_cert_sign(),
+                    });
                 }
                 ParsedExtension::ExtendedKeyUsage(usage) => {
                     read.extended_key_usage = Some(ExtendedKeyUsage {
@@ -208,6 +258,9 @@ impl<'a> Extensions<'a> {
                         server_auth: usage.server_auth,
                         any: usage.any,
                     });
+                }
+                ParsedExtension::NameConstraints(constraints) => {
+                    read.name_constraints = Some(constraints);
                 }
                 ParsedExtension::SubjectKeyIdentifier(id) => read.subject_key_id = Some(id.0),
                 ParsedExtension::AuthorityKeyIdentifier(id) => {
@@ -291,12 +344,69 @@ fn serial_hex(raw: &[u8]) -> String {
     text
 }
 
-/// id-ce 14, 15, 17, 19, 35 and 37 of RFC 5280 §4.2.1.
-const READ_EXTENSIONS: [&[u8]; 6] = [
+fn key_algorithm(key: &SubjectPublicKeyInfo<'_>) -> Box<str> {
+    match key.algorithm.algorithm.as_bytes() {
+        RSA => "RSA".into(),
+        EC => "EC".into(),
+        ED25519 => "Ed25519".into(),
+        _ => key.algorithm.algorithm.to_string().into(),
+    }
+}
+
+fn key_bits(key: &SubjectPublicKeyInfo<'_>) -> u32 {
+    if key.algorithm.algorithm.as_bytes() == ED25519 {
+        return 256;
+    }
+    let curve = key
+        .algorithm
+        .parameters
+        .as_ref()
+        .and_then(|parameters| Oid::try_from(parameters.clone()).ok());
+    if curve.is_some_and(|curve| curve.as_bytes() == P521) {
+        return 521; // its points are padded to 528
+    }
+    match key.parsed() {
+        Ok(PublicKey::RSA(rsa)) => unsigned_bits(rsa.modulus),
+        Ok(PublicKey::EC(point)) => u32::try_from(point.key_size()).unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// Bits of a big-endian number.
+fn unsigned_bits(bytes: &[u8]) -> u32 {
+    let Some(first) = bytes.iter().position(|byte| *byte != 0) else {
+        return 0;
+    };
+    let significant = &bytes[first..];
+    let bits = significant.len() as u32 * 8;
+    bits - significant[0].leading_zeros()
+}
+
+/// id-ce 14, 15, 17, 19, 30, 35 and 37 of RFC 5280 §4.2.1.
+const READ_EXTENSIONS: [&[u8]; 7] = [
     &[0x55, 0x1d, 14],
     &[0x55, 0x1d, 15],
     &[0x55, 0x1d, 17],
     &[0x55, 0x1d, 19],
+    &[0x55, 0x1d, 30],
     &[0x55, 0x1d, 35],
     &[0x55, 0x1d, 37],
 ];
+/// The others of that section that may be critical, and Netscape's certificate type, which OpenSSL knows as well:
+/// distribution points, policies and what is said about policies, none of which a path is asked for here.
+const PASSED_OVER: [&[u8]; 6] = [
+    &[0x55, 0x1d, 31],
+    &[0x55, 0x1d, 32],
+    &[0x55, 0x1d, 33],
+    &[0x55, 0x1d, 36],
+    &[0x55, 0x1d, 54],
+    &[0x60, 0x86, 0x48, 0x01, 0x86, 0xf8, 0x42, 1, 1],
+];
+/// 1.2.840.113549.1.1.1
+const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
+/// 1.2.840.10045.2.1
+const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
+/// 1.3.101.112
+const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
+/// 1.3.132.0.35
+const P521: &[u8] = &[0x2b, 0x81, 0x04, 0, 35];

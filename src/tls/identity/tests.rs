@@ -192,10 +192,11 @@ fn a_certificate_says_what_was_put_into_it() {
     assert_eq!(identity.alt_names[4].kind, AltNameKind::Ip);
     assert!(identity.has_san);
     assert_eq!(&*identity.serial, "AB01");
+    assert_eq!((&*identity.key_algorithm, identity.key_bits), ("EC", 256));
     let facts = &identity.facts;
     assert_eq!((facts.not_before, facts.not_after), (1_577_836_800, LAST));
     assert!(!facts.is_ca && !facts.self_issued());
-    assert_eq!(facts.cert_sign, None);
+    assert_eq!(facts.key_usage, None);
     let usage = facts.extended_key_usage.unwrap();
     assert_eq!(
         (usage.client_auth, usage.server_auth, usage.any),
@@ -205,7 +206,10 @@ fn a_certificate_says_what_was_put_into_it() {
     let root_facts = Facts::parse(&root.der).unwrap();
     assert!(root_facts.is_ca && root_facts.self_issued());
     assert_eq!(
-        (root_facts.path_len, root_facts.cert_sign),
+        (
+            root_facts.path_len,
+            root_facts.key_usage.map(|usage| usage.key_cert_sign)
+        ),
         (Some(3), Some(true))
     );
     assert_eq!(root_facts.extended_key_usage, None);

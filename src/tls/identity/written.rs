@@ -3,11 +3,11 @@
 
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
-use x509_parser::public_key;
+use x509_parser::public_key::PublicKey;
 
 #[derive(Clone, Debug)]
 pub struct Written {
-    pub public_key: PublicKey,
+    pub public_key: WrittenKey,
     /// Of an RSA modulus; 0 for other keys.
     pub rsa_bits: usize,
     /// Unix seconds.
@@ -26,7 +26,7 @@ pub struct Written {
 
 /// What decides whether a key belongs to a certificate, and whether two certificates differ in type.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PublicKey {
+pub struct WrittenKey {
     pub algorithm: Algorithm,
     /// Content of the subject public key BIT STRING.
     pub bytes: Vec<u8>,
@@ -52,13 +52,13 @@ impl Written {
         }
         let key = certificate.public_key();
         let (algorithm, rsa_bits) = match key.parsed() {
-            Ok(public_key::PublicKey::RSA(rsa)) => (Algorithm::Rsa, rsa.key_size()),
-            Ok(public_key::PublicKey::EC(_)) => (Algorithm::Ec, 0),
+            Ok(PublicKey::RSA(rsa)) => (Algorithm::Rsa, rsa.key_size()),
+            Ok(PublicKey::EC(_)) => (Algorithm::Ec, 0),
             _ if key.algorithm.algorithm.to_id_string() == ED25519 => (Algorithm::Ed25519, 0),
             _ => (Algorithm::Other, 0),
         };
         Ok(Written {
-            public_key: PublicKey {
+            public_key: WrittenKey {
                 algorithm,
                 bytes: key.subject_public_key.data.to_vec(),
             },

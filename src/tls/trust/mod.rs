@@ -3,6 +3,7 @@
 //! Both follow OpenSSL's rule rather than webpki's: a self-issued certificate is an anchor; any other listed one only
 //! helps to build a path, unless `allow_partial_chain` makes it an anchor too (DESIGN.md "Chains", KONG.md §5.1).
 
+mod counted;
 pub(in crate::tls) mod path;
 mod reason;
 #[cfg(test)]
@@ -15,6 +16,7 @@ pub use reason::Reason;
 
 use super::Digest;
 use super::identity::Facts;
+use super::keys::pem_reason;
 use aws_lc_rs::digest;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, TrustAnchor};
@@ -106,7 +108,7 @@ impl Roots {
             let name = name.as_ref();
             let before = named.len();
             for der in CertificateDer::pem_slice_iter(pem.as_ref()) {
-                let der = der.map_err(|why| format!("{name}: not PEM: {why}"))?;
+                let der = der.map_err(|why| format!("{name}: not PEM: {}", pem_reason(&why)))?;
                 let place = format!("{name}, certificate {}", named.len() - before + 1);
                 named.push((place, der.to_vec()));
             }

@@ -4,15 +4,15 @@
 //! webpki alone is not OpenSSL's rule (DESIGN.md "Chains"): it looks at no anchor beyond its name and key, and at
 //! keyUsage of no CA. Its `verify_path` callback is where our own pass says no, and the search goes on.
 
+use super::counted::{ALGORITHMS, Counted, Counter};
 use super::{Ca, Cas, Reason};
 use crate::limits;
-use crate::tls::identity::Facts;
+use crate::tls::identity::{self, Facts};
 use rustls_pki_types::{
-    AlgorithmIdentifier, CertificateDer, Der, InvalidSignature, SignatureVerificationAlgorithm,
-    TrustAnchor, UnixTime,
+    CertificateDer, Der, SignatureVerificationAlgorithm, TrustAnchor, UnixTime,
 };
 use std::cell::{Cell, RefCell};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
@@ -72,6 +72,9 @@ pub(in crate::tls) fn find<S: AsRef<[u8]>>(
     let leaf = Facts::parse(leaf_der).map_err(|_| Reason::Malformed)?;
     let leaf_der = CertificateDer::from(leaf_der);
     let end_entity = EndEntityCert::try_from(&leaf_der).map_err(|why| Reason::of(&why))?;
+    if let Some(outcome) = listed_itself(cas, &leaf, &leaf_der, rules, now) {
+        return outcome;
+    }
 
     let intermediates = Intermediates::choose(cas, &leaf, sent, rules, work);
     let anchors = Anchors::choose(cas, &leaf, &intermediates, rules);
@@ -91,7 +94,8 @@ pub(in crate::tls) fn find<S: AsRef<[u8]>>(
         paths.set(paths.get() + 1);
         let candidate = Candidate::of(path, cas, &leaf, &intermediates, &anchors)
             .ok_or(webpki::Error::UnknownIssuer)?;
-        match candidate.check(rules, now) {
+        let checked = candidate.check(rules, now);
+        match checked.and_then(|()| candidate.check_names(rules, &leaf_der)) {
             Ok(()) => {
                 *found.borrow_mut() = Some(candidate.into_found(cas, now));
                 Ok(())
@@ -122,6 +126,36 @@ pub(in crate::tls) fn find<S: AsRef<[u8]>>(
             .get()
             .unwrap_or_else(|| explain(Reason::of(&why), cas, &leaf, &intermediates, rules, now))),
     }
+}
+
+/// A certificate that is on the list itself, as that of an upstream which signed its own: OpenSSL asks nobody else to vouch
+/// for it, webpki takes no CA certificate for a leaf. It is held to what a leaf is held to. `None`: it is not listed, or
+/// what is listed may not end a path.
+fn listed_itself(
+    cas: &Cas,
+    leaf: &Facts,
+    der: &[u8],
+    rules: Rules,
+    now: u64,
+) -> Option<Result<Found, Reason>> {
+    let mut named = cas.named(&leaf.subject);
+    let (place, _) = named.find(|(_, ca)| ca.der.as_ref() == der)?;
+    if !rules.partial && !leaf.self_issued() {
+        return None;
+    }
+    Some(if now > leaf.not_after {
+        Err(Reason::Expired)
+    } else if now < leaf.not_before {
+        Err(Reason::NotYetValid)
+    } else if !rules.purpose.allowed_by(leaf) || !rules.purpose.allowed_to(leaf) {
+        Err(Reason::Purpose)
+    } else {
+        Ok(Found {
+            cas: vec![place],
+            valid_from: leaf.not_before,
+            valid_until: leaf.not_after,
+        })
+    })
 }
 
 /// webpki's reason made precise by what it does not tell.
@@ -329,8 +363,11 @@ impl<'a> Candidate<'a> {
         })
     }
 
-    /// RFC 5280 §6.1.4 (k) to (n) for every CA, and for the anchor too, as OpenSSL does.
+    /// RFC 5280 §6.1.4 (k) to (o) for every CA, and for the anchor too, as OpenSSL does.
     fn check(&self, rules: Rules, now: u64) -> Result<(), Reason> {
+        if !rules.purpose.allowed_to(self.leaf) {
+            return Err(Reason::Purpose);
+        }
         if self.intermediates.len() > rules.depth {
             return Err(Reason::TooLong);
         }
@@ -347,7 +384,7 @@ impl<'a> Candidate<'a> {
             if !ca.is_ca {
                 return Err(Reason::NotCa);
             }
-            if ca.cert_sign == Some(false) {
+            if ca.key_usage.is_some_and(|usage| !usage.key_cert_sign) {
                 return Err(Reason::NoCertSign);
             }
             if ca.path_len.is_some_and(|most| below > most as usize) {
@@ -356,8 +393,27 @@ impl<'a> Candidate<'a> {
             if !rules.purpose.allowed_by(ca) {
                 return Err(Reason::Purpose);
             }
+            // Below the anchor webpki has refused it; of an anchor it asks nothing.
+            if ca.unknown_critical {
+                return Err(Reason::CriticalExtension);
+            }
         }
         Ok(())
+    }
+
+    /// nameConstraints by the text of a client's names, over and above webpki's by their kind: see
+    /// [`identity::NameConstraints`]. An upstream's name is looked for in names of its kind alone.
+    fn check_names(&self, rules: Rules, leaf_der: &[u8]) -> Result<(), Reason> {
+        let constraints = || {
+            self.authorities()
+                .filter_map(|ca| ca.name_constraints.as_ref())
+        };
+        if rules.purpose != Purpose::Client || constraints().next().is_none() {
+            return Ok(());
+        }
+        let names = identity::names(leaf_der).map_err(|_| Reason::Malformed)?;
+        let allowed = constraints().all(|ca| names.iter().all(|name| ca.allow(name)));
+        allowed.then_some(()).ok_or(Reason::NameConstraint)
     }
 
     fn into_found(self, cas: &Cas, now: u64) -> Found {
@@ -405,6 +461,15 @@ impl Purpose {
         }
     }
 
+    /// Whether the leaf's key may do what this side does with it, by OpenSSL's reading of keyUsage (RFC 5280 §4.2.1.3,
+    /// RFC 8446 §4.4.2.2): a client signs.
+    fn allowed_to(self, leaf: &Facts) -> bool {
+        leaf.key_usage.is_none_or(|usage| {
+            let signs = usage.digital_signature || usage.key_agreement;
+            signs || (self == Purpose::Server && usage.key_encipherment)
+        })
+    }
+
     fn allowed_by(self, facts: &Facts) -> bool {
         facts.extended_key_usage.is_none_or(|usage| match self {
             Purpose::Client => usage.client_auth,
@@ -412,71 +477,3 @@ impl Purpose {
         })
     }
 }
-
-/// Signatures of one search.
-#[derive(Debug, Default)]
-struct Counter {
-    verified: AtomicU32,
-    /// Asked for beyond `limits::PATH_SIGNATURES_MAX` and not verified.
-    refused: AtomicU32,
-}
-
-/// An algorithm that counts and, past the bound, refuses without verifying.
-#[derive(Debug)]
-struct Counted<'a> {
-    algorithm: &'static dyn SignatureVerificationAlgorithm,
-    // Atomic only because the trait asks for Sync: a search stays on its thread.
-    counter: &'a Counter,
-}
-
-impl SignatureVerificationAlgorithm for Counted<'_> {
-    fn verify_signature(
-        &self,
-        public_key: &[u8],
-        message: &[u8],
-        signature: &[u8],
-    ) -> Result<(), InvalidSignature> {
-        if self.counter.verified.load(Ordering::Relaxed) >= limits::PATH_SIGNATURES_MAX {
-            self.counter.refused.fetch_add(1, Ordering::Relaxed);
-            return Err(InvalidSignature);
-        }
-        self.counter.verified.fetch_add(1, Ordering::Relaxed);
-        self.algorithm
-            .verify_signature(public_key, message, signature)
-    }
-
-    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
-        self.algorithm.public_key_alg_id()
-    }
-
-    fn signature_alg_id(&self) -> AlgorithmIdentifier {
-        self.algorithm.signature_alg_id()
-    }
-
-    fn fips(&self) -> bool {
-        self.algorithm.fips()
-    }
-}
-
-/// What rustls' aws-lc-rs provider accepts in certificates, the frequent ones first. No SHA-1, no RSA below 2048 bits.
-static ALGORITHMS: [&dyn SignatureVerificationAlgorithm; 19] = [
-    webpki::aws_lc_rs::ECDSA_P256_SHA256,
-    webpki::aws_lc_rs::RSA_PKCS1_2048_8192_SHA256,
-    webpki::aws_lc_rs::ECDSA_P384_SHA384,
-    webpki::aws_lc_rs::ED25519,
-    webpki::aws_lc_rs::ECDSA_P384_SHA256,
-    webpki::aws_lc_rs::ECDSA_P256_SHA384,
-    webpki::aws_lc_rs::ECDSA_P256_SHA512,
-    webpki::aws_lc_rs::ECDSA_P384_SHA512,
-    webpki::aws_lc_rs::ECDSA_P521_SHA256,
-    webpki::aws_lc_rs::ECDSA_P521_SHA384,
-    webpki::aws_lc_rs::ECDSA_P521_SHA512,
-    webpki::aws_lc_rs::RSA_PKCS1_2048_8192_SHA384,
-    webpki::aws_lc_rs::RSA_PKCS1_2048_8192_SHA512,
-    webpki::aws_lc_rs::RSA_PSS_2048_8192_SHA256_LEGACY_KEY,
-    webpki::aws_lc_rs::RSA_PSS_2048_8192_SHA384_LEGACY_KEY,
-    webpki::aws_lc_rs::RSA_PSS_2048_8192_SHA512_LEGACY_KEY,
-    webpki::aws_lc_rs::RSA_PKCS1_2048_8192_SHA256_ABSENT_PARAMS,
-    webpki::aws_lc_rs::RSA_PKCS1_2048_8192_SHA384_ABSENT_PARAMS,
-    webpki::aws_lc_rs::RSA_PKCS1_2048_8192_SHA512_ABSENT_PARAMS,
-];

@@ -4,6 +4,7 @@
 //! with its own session store, so what one identity's handshake earned, no other identity resumes.
 
 mod client_pair;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod verifier;
@@ -21,8 +22,10 @@ use aws_lc_rs::digest;
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::sign::SingleCertAndKey;
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{ClientConfig, ClientConnection, OtherError, SupportedProtocolVersion};
 use rustls_pki_types::ServerName;
+use sessions::Sessions;
 use std::sync::Arc;
 use verifier::{Verifier, VerifyPath};
 
@@ -151,6 +154,7 @@ impl UpstreamError {
 /// One core's client configurations, by fingerprint.
 pub struct CoreUpstream {
     provider: Arc<CryptoProvider>,
+    time: Arc<dyn TimeProvider>,
     configs: Lru<Digest, Arc<ClientConfig>>,
 }
 
@@ -158,6 +162,7 @@ impl CoreUpstream {
     pub fn new(chosen: &Chosen) -> CoreUpstream {
         CoreUpstream {
             provider: Arc::clone(&chosen.provider),
+            time: Arc::new(DefaultTimeProvider),
             configs: Lru::new(limits::UPSTREAM_CONFIGS_MAX),
         }
     }
@@ -209,7 +214,7 @@ impl CoreUpstream {
         if let Some(config) = self.configs.get(&tls.fingerprint) {
             return Ok(Arc::clone(config));
         }
-        let config = Arc::new(build(&tls.spec, &self.provider)?);
+        let config = Arc::new(build(&tls.spec, &self.provider, &self.time)?);
         self.configs.insert(tls.fingerprint, Arc::clone(&config));
         Ok(config)
     }
@@ -219,6 +224,7 @@ impl CoreUpstream {
 fn build(
     spec: &UpstreamSpec,
     provider: &Arc<CryptoProvider>,
+    time: &Arc<dyn TimeProvider>,
 ) -> Result<ClientConfig, UpstreamError> {
     let configuration = |why: rustls::Error| UpstreamError::Configuration {
         why: why.to_string(),
@@ -230,18 +236,24 @@ fn build(
     if spec.versions.tls12 {
         versions.push(Version::Tls12.rustls());
     }
-    let path = match (spec.verify, &spec.roots) {
-        (false, _) => None,
-        (true, Some(roots)) => Some(VerifyPath {
-            roots: Arc::clone(roots),
-            depth: usize::try_from(spec.depth).unwrap_or(usize::MAX),
-        }),
+    let (path, resumption) = match (spec.verify, &spec.roots) {
+        // No certificate is looked at, so none ends a session.
+        (false, _) => (None, Resumption::in_memory_sessions(sessions::KEPT_MAX)),
+        (true, Some(roots)) => {
+            let sessions = Arc::new(Sessions::new(Arc::clone(time)));
+            let path = VerifyPath {
+                roots: Arc::clone(roots),
+                depth: usize::try_from(spec.depth).unwrap_or(usize::MAX),
+                sessions: Arc::clone(&sessions),
+            };
+            (Some(path), Resumption::store(sessions))
+        }
         (true, None) => {
             let reason = Reason::NoTrust;
             return Err(UpstreamError::Verify { reason });
         }
     };
-    let builder = ClientConfig::builder_with_provider(Arc::clone(provider))
+    let builder = ClientConfig::builder_with_details(Arc::clone(provider), Arc::clone(time))
         .with_protocol_versions(&versions)
         .map_err(configuration)?
         .dangerous()
@@ -258,9 +270,7 @@ fn build(
         }
         None => builder.with_no_client_auth(),
     };
-    // rustls divides by the tickets it keeps of one server.
-    let sessions = limits::UPSTREAM_SESSION_NAMES_MAX * 8;
-    config.resumption = Resumption::in_memory_sessions(sessions);
+    config.resumption = resumption;
     config.enable_sni = true;
     Ok(config)
 }

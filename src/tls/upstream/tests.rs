@@ -1,3 +1,4 @@
+mod expiry;
 mod identities;
 
 use super::*;
@@ -30,6 +31,7 @@ fn an_upstream_is_held_to_path_depth_and_dates() {
     let for_clients = leaf("s").dns("up.test").purposes(&[Eku::ClientAuth]);
     let for_clients = for_clients.signed_by(&root);
     let self_signed = leaf("s").dns("up.test").self_signed();
+    let pinned = ca("s").dns("up.test").key_usages(&[]).self_signed();
     let by_old = server(&old_root);
     let verify = |reason| Err(UpstreamError::Verify { reason });
     type Row<'a> = (
@@ -123,6 +125,13 @@ fn an_upstream_is_held_to_path_depth_and_dates() {
             &[&self_signed],
             &[&root],
             verify(Reason::SelfSigned),
+        ),
+        (
+            "self-signed and listed itself",
+            0,
+            &[&pinned],
+            &[&pinned],
+            Ok(()),
         ),
         (
             "leaf expired",

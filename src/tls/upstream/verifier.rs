@@ -1,11 +1,13 @@
 //! How an upstream's certificate is verified: path, depth and name, or not at all.
 
 use super::UpstreamError;
+use super::sessions::Sessions;
 use crate::limits;
+use crate::tls::possession;
 use crate::tls::trust::path::{self, Purpose, Rules, Work};
 use crate::tls::trust::{Reason, Roots};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use std::sync::Arc;
@@ -23,6 +25,8 @@ pub(super) struct Verifier {
 pub(super) struct VerifyPath {
     pub roots: Arc<Roots>,
     pub depth: usize,
+    /// Told how long a path is good.
+    pub sessions: Arc<Sessions>,
 }
 
 impl VerifyPath {
@@ -43,7 +47,7 @@ impl VerifyPath {
             depth: self.depth,
             sent: limits::UPSTREAM_INTERMEDIATES_MAX,
         };
-        path::find(
+        let found = path::find(
             &self.roots.cas,
             leaf,
             sent,
@@ -59,7 +63,9 @@ impl VerifyPath {
                 name: name.to_str().into_owned(),
             },
             reason => UpstreamError::Verify { reason },
-        })
+        })?;
+        self.sessions.verified(name, now, found.valid_until);
+        Ok(())
     }
 }
 
@@ -85,7 +91,7 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
+        possession::verify_tls12(message, cert, dss, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -94,7 +100,7 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
+        possession::verify_tls13(message, cert, dss, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -112,6 +112,34 @@ fn first_bytes_that_are_no_tls_are_told_from_plain_http() {
 }
 
 #[test]
+fn a_client_of_an_older_version_is_told_so_in_one_piece_or_many() {
+    for (minor, alert) in [
+        (1, "protocol_version"),
+        (2, "protocol_version"),
+        (3, "handshake_failure"),
+    ] {
+        // RFC 4346 §7.4.1.2: version, random, no session, TLS_RSA_WITH_AES_128_CBC_SHA, no compression; no extensions.
+        let mut body = vec![3, minor];
+        body.extend_from_slice(&[7; 32]);
+        body.extend_from_slice(&[0, 0, 2, 0, 0x2f, 1, 0]);
+        let size = body.len() as u8;
+        let mut hello = vec![22, 3, 1, 0, size + 4, 1, 0, 0, size];
+        hello.extend_from_slice(&body);
+        let mut whole = ServerAcceptor::new();
+        let error = whole.feed(&hello).unwrap_err();
+        assert_eq!(error.alert_name(), alert, "{minor}: {error}");
+        let mut single = ServerAcceptor::new();
+        let (last, head) = hello.split_last().unwrap();
+        for byte in head {
+            assert!(matches!(single.feed(&[*byte]), Ok(HelloState::NeedMore)));
+        }
+        let error = single.feed(&[*last]).unwrap_err();
+        assert_eq!(error.alert_name(), alert, "{minor} byte by byte");
+        assert_eq!(error.alert()[..5], [21, 3, 3, 0, 2], "in clear text");
+    }
+}
+
+#[test]
 fn tls_that_is_no_hello_gets_an_alert() {
     for (rule, bytes, alert) in [
         (

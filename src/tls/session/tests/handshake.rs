@@ -243,7 +243,7 @@ fn a_configured_order_of_suites_and_groups_is_kept() {
 }
 
 #[test]
-fn only_http11_is_agreed_by_alpn() {
+fn only_http1_is_agreed_by_alpn() {
     let core = Gateway::new().core();
     for (rule, offered, want) in [
         (
@@ -252,6 +252,12 @@ fn only_http11_is_agreed_by_alpn() {
             Ok(Some("http/1.1")),
         ),
         ("no extension", &[], Ok(None)),
+        ("curl --http1.0", &["http/1.0"], Ok(Some("http/1.0"))),
+        (
+            "the better one first",
+            &["http/1.0", "http/1.1"],
+            Ok(Some("http/1.1")),
+        ),
         (
             "RFC 7301 §3.2 nothing in common",
             &["h2"],

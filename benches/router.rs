@@ -2,7 +2,7 @@
 //! Every answer is checked. `build` is the cost of compiling a whole configuration.
 use std::hint::black_box;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Bencher, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sallyport::router::{Headers, Query, RouteSpec, Router, Scratch, path};
 use uuid::Uuid;
 
@@ -14,12 +14,10 @@ const BUILD_SAMPLES: usize = 10;
 /// Half of `limits::ROUTE_CHANGES_MAX`.
 const CHANGES: u32 = 64;
 
-/// Name, route i, and the host, path and value of `X-Tenant` of a request for it.
-type Shape = (
-    &'static str,
-    fn(u32, &mut RouteSpec),
-    fn(u32) -> (String, String, String),
-);
+/// Name, route i, and a request for it.
+type Shape = (&'static str, fn(u32, &mut RouteSpec), Asked);
+/// Host, path and value of `X-Tenant` of the request for route i.
+type Asked = fn(u32) -> (String, String, String);
 
 const SHAPES: [Shape; 5] = [
     (
@@ -116,27 +114,8 @@ fn find(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(1));
         for count in ROUTE_COUNTS {
             let router = Router::build(specs(count, fill)).expect("compiles");
-            // A stride that is coprime to the counts visits routes from end to end.
-            let requests: Vec<_> = (0..REQUESTS as u32)
-                .map(|n| n * 7_919 % count)
-                .map(|i| (i, request(i)))
-                .collect();
-            let mut rotation = requests.iter().cycle();
-            let mut scratch = Scratch::default();
             group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
-                bencher.iter(|| {
-                    let (handle, (host, path, tenant)) = rotation.next().expect("endless");
-                    let query = Query {
-                        method: b"GET",
-                        host: host.as_bytes(),
-                        port: 443,
-                        path: path.as_bytes(),
-                        tls: Some(Some(host)),
-                        headers: &Tenant(tenant.as_bytes()),
-                    };
-                    let found = router.find(black_box(&query), &mut scratch);
-                    assert_eq!(found.map(|found| found.handle), Some(*handle));
-                });
+                rotate(bencher, &router, count, request);
             });
         }
         group.finish();
@@ -154,29 +133,33 @@ fn find_among_changes(criterion: &mut Criterion) {
         let router = router.with_changes(&handles, &[]).expect("compiles");
         let changed: Vec<_> = specs(CHANGES, fill);
         let router = router.with_changes(&[], &changed).expect("compiles");
-        let requests: Vec<_> = (0..REQUESTS as u32)
-            .map(|n| n * 7_919 % COUNT)
-            .map(|i| (i, request(i)))
-            .collect();
-        let mut rotation = requests.iter().cycle();
-        let mut scratch = Scratch::default();
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| {
-                let (handle, (host, path, tenant)) = rotation.next().expect("endless");
-                let query = Query {
-                    method: b"GET",
-                    host: host.as_bytes(),
-                    port: 443,
-                    path: path.as_bytes(),
-                    tls: Some(Some(host)),
-                    headers: &Tenant(tenant.as_bytes()),
-                };
-                let found = router.find(black_box(&query), &mut scratch);
-                assert_eq!(found.map(|found| found.handle), Some(*handle));
-            });
-        });
+        group.bench_function(name, |bencher| rotate(bencher, &router, COUNT, request));
     }
     group.finish();
+}
+
+/// Requests for `REQUESTS` of the `count` routes in turn.
+fn rotate(bencher: &mut Bencher<'_>, router: &Router, count: u32, request: Asked) {
+    // A stride that is coprime to the counts visits routes from end to end.
+    let requests: Vec<_> = (0..REQUESTS as u32)
+        .map(|n| n * 7_919 % count)
+        .map(|i| (i, request(i)))
+        .collect();
+    let mut rotation = requests.iter().cycle();
+    let mut scratch = Scratch::default();
+    bencher.iter(|| {
+        let (handle, (host, path, tenant)) = rotation.next().expect("endless");
+        let query = Query {
+            method: b"GET",
+            host: host.as_bytes(),
+            port: 443,
+            path: path.as_bytes(),
+            tls: Some(Some(host)),
+            headers: &Tenant(tenant.as_bytes()),
+        };
+        let found = router.find(black_box(&query), &mut scratch);
+        assert_eq!(found.map(|found| found.handle), Some(*handle));
+    });
 }
 
 fn build(criterion: &mut Criterion) {

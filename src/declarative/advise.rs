@@ -1,8 +1,9 @@
 //! What is accepted but deserves a warning: for the rows of a file, and for one that the Admin API writes.
 use super::parallel::parallel;
 use super::walk::Item;
-use crate::entity::pem::{self, Algorithm, Facts};
+use crate::entity::pem;
 use crate::entity::{Entity, Kind, checks};
+use crate::tls::identity::{Algorithm, Written};
 use serde_json::Value;
 use std::collections::HashSet;
 
@@ -140,7 +141,7 @@ fn certificate(
 }
 
 fn dates(
-    facts: &Facts,
+    facts: &Written,
     field: &'static str,
     which: &str,
     now: i64,
@@ -159,7 +160,7 @@ fn dates(
 }
 
 fn strength(
-    facts: &Facts,
+    facts: &Written,
     field: &'static str,
     which: &str,
     note: &mut impl FnMut(&'static str, String),
@@ -270,11 +271,11 @@ fn plugin(row: &Entity, beside: &Beside<'_>, note: &mut impl FnMut(&'static str,
 }
 
 /// The facts of each certificate of a PEM field; empty when it is unset.
-fn chain(row: &Entity, field: &str) -> Vec<Facts> {
+fn chain(row: &Entity, field: &str) -> Vec<Written> {
     let text = row.get(field).and_then(Value::as_str).unwrap_or_default();
     let chain = pem::certificates(text).unwrap_or_default();
     chain
         .iter()
-        .filter_map(|der| pem::facts(der).ok())
+        .filter_map(|der| pem::written(der).ok())
         .collect()
 }

@@ -686,7 +686,7 @@ fn warnings_name_what_deserves_a_look() {
     let late = texts(read_at(&text, LATER_MS).unwrap());
     assert_eq!(late[0], format!("{at}: the certificate has expired"));
     // 20 days before the end of INTER, whose end is the later one.
-    let end = crate::entity::pem::facts(&crate::entity::pem::certificates(INTER).unwrap()[0])
+    let end = crate::entity::pem::written(&crate::entity::pem::certificates(INTER).unwrap()[0])
         .unwrap()
         .not_after;
     let soon = texts(read_at(&text, (end - 20 * 86_400) * 1000).unwrap());

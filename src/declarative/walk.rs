@@ -2,7 +2,7 @@
 use super::Failure;
 use super::document::Document;
 use super::place::Step;
-use crate::entity::{Kind, schema};
+use crate::entity::{Kind, rules, schema};
 use serde_json::{Map, Value};
 
 /// The entities of a file, not yet checked.
@@ -67,7 +67,7 @@ pub fn walk(document: Document) -> Result<Walked, Failure> {
             Some(kind) => walker.list(kind, value, None, &children),
             None if NOT_OURS.contains(&key.as_str()) => {
                 let tolerated = key == "workspaces" && only_default(&value);
-                if !is_empty(&value) && !tolerated {
+                if !rules::is_empty(&value) && !tolerated {
                     walker.walked.failure.top(&key, &not_ours(&key));
                 }
             }
@@ -143,7 +143,7 @@ impl Walker {
         if info
             .as_ref()
             .and_then(|info| info.get("defaults"))
-            .is_some_and(|d| !is_empty(d))
+            .is_some_and(|d| !rules::is_empty(d))
         {
             self.walked.notes.push((
                 "_info.defaults".into(),
@@ -223,7 +223,7 @@ impl Walker {
         for key in foreign {
             if input
                 .shift_remove(&key)
-                .is_some_and(|value| !is_empty(&value))
+                .is_some_and(|value| !rules::is_empty(&value))
             {
                 refused.push(key);
             }
@@ -315,15 +315,6 @@ fn label(kind: Kind, input: &Map<String, Value>) -> Option<String> {
 
 fn not_ours(key: &str) -> String {
     format!("entities of type '{key}' are not supported by Sallyport; remove them")
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Array(items) => items.is_empty(),
-        Value::Object(entries) => entries.is_empty(),
-        _ => false,
-    }
 }
 
 fn only_default(workspaces: &Value) -> bool {

@@ -44,7 +44,7 @@ fn check(text: &str, now: i64) -> Result<(), String> {
     let chain = pem::certificates(text)?;
     let facts = chain
         .iter()
-        .map(|der| pem::facts(der))
+        .map(|der| pem::written(der))
         .collect::<Result<Vec<_>, _>>()?;
     let [facts] = facts.as_slice() else {
         return Err("please submit only one certificate at a time".into());

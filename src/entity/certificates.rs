@@ -4,6 +4,7 @@ use super::pem;
 use super::schema::{EntityCheck, Field, Schema, common};
 use super::validate::Context;
 use super::{Entity, Kind, checks};
+use crate::tls::identity::Written;
 use serde_json::Value;
 use std::collections::HashSet;
 use uuid::Uuid;
@@ -94,7 +95,7 @@ fn cert(value: &Value) -> Result<(), String> {
         return Err(format!("invalid certificate: {A_REFERENCE}"));
     }
     for der in pem::certificates(text)? {
-        pem::facts(&der)?;
+        pem::written(&der)?;
     }
     Ok(())
 }
@@ -147,6 +148,6 @@ fn text<'a>(row: &'a Entity, field: &str) -> Option<&'a str> {
     row.get(field)?.as_str()
 }
 
-fn leaf(text: &str) -> Option<pem::Facts> {
-    pem::facts(pem::certificates(text).ok()?.first()?).ok()
+fn leaf(text: &str) -> Option<Written> {
+    pem::written(pem::certificates(text).ok()?.first()?).ok()
 }

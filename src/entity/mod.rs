@@ -13,7 +13,7 @@ pub mod plugin_schemas;
 pub mod plugins;
 pub mod routes;
 pub mod rows;
-mod rules;
+pub(crate) mod rules;
 pub mod schema;
 pub mod services;
 pub mod snis;

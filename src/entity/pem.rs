@@ -1,6 +1,6 @@
 //! PEM, X.509 and private keys, as far as checking entities needs them. Reasons are plain text without
 //! any part of a key.
-use crate::tls::identity::{Written, WrittenKey};
+use crate::tls::identity::{Algorithm, Written, WrittenKey};
 use crate::tls::keys::pem_reason;
 use aws_lc_rs::rsa::KeyPair as RsaKeyPair;
 use aws_lc_rs::signature::{
@@ -10,43 +10,6 @@ use aws_lc_rs::signature::{
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::fmt::Write;
-
-/// What decides whether a key belongs to a certificate, and whether two certificates differ in type.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PublicKey {
-    pub algorithm: Algorithm,
-    /// Content of the subject public key BIT STRING.
-    bytes: Vec<u8>,
-}
-
-/// The curves of EC are one type here, as they are in Kong.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Algorithm {
-    Rsa,
-    Ec,
-    Ed25519,
-    Other,
-}
-
-/// Facts about one certificate that checks and warnings look at.
-#[derive(Clone, Debug)]
-pub struct Facts {
-    pub public_key: PublicKey,
-    /// Of an RSA modulus; 0 for other keys.
-    pub rsa_bits: usize,
-    /// Unix seconds.
-    pub not_before: i64,
-    pub not_after: i64,
-    /// basicConstraints says CA:TRUE.
-    pub is_ca: bool,
-    /// DER of the names.
-    pub subject: Vec<u8>,
-    pub issuer: Vec<u8>,
-    /// One line, for messages.
-    pub subject_text: String,
-    /// The name of a signature algorithm that rests on MD5 or SHA-1.
-    pub weak_signature: Option<&'static str>,
-}
 
 /// Whether the text stands for a value kept elsewhere.
 pub fn is_reference(text: &str) -> bool {
@@ -64,32 +27,12 @@ pub fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     Ok(chain)
 }
 
-pub fn facts(der: &[u8]) -> Result<Facts, String> {
-    let written = Written::parse(der).map_err(|error| format!("invalid certificate: {error}"))?;
-    let (algorithm, rsa_bits) = match written.key {
-        WrittenKey::Rsa { bits } => (Algorithm::Rsa, bits),
-        WrittenKey::Ec => (Algorithm::Ec, 0),
-        WrittenKey::Ed25519 => (Algorithm::Ed25519, 0),
-        WrittenKey::Other => (Algorithm::Other, 0),
-    };
-    Ok(Facts {
-        public_key: PublicKey {
-            algorithm,
-            bytes: written.key_bytes,
-        },
-        rsa_bits,
-        not_before: written.not_before,
-        not_after: written.not_after,
-        is_ca: written.is_ca,
-        subject: written.subject,
-        issuer: written.issuer,
-        subject_text: written.subject_text,
-        weak_signature: written.weak_signature,
-    })
+pub fn written(der: &[u8]) -> Result<Written, String> {
+    Written::parse(der).map_err(|error| format!("invalid certificate: {error}"))
 }
 
 /// The public half of the first private key of the text (PKCS#8, PKCS#1 or SEC1).
-pub fn public_of_key(pem: &str) -> Result<PublicKey, String> {
+pub fn public_of_key(pem: &str) -> Result<WrittenKey, String> {
     let invalid = |reason: &str| format!("invalid key: {reason}");
     if pem.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----")
         || pem.contains("Proc-Type: 4,ENCRYPTED")
@@ -127,21 +70,23 @@ pub fn public_of_key(pem: &str) -> Result<PublicKey, String> {
     })
 }
 
-fn rsa(pair: RsaKeyPair) -> PublicKey {
-    PublicKey {
+fn rsa(pair: RsaKeyPair) -> WrittenKey {
+    WrittenKey {
         algorithm: Algorithm::Rsa,
         bytes: pair.public_key().as_ref().to_vec(),
     }
 }
 
-fn ed25519(pair: Ed25519KeyPair) -> PublicKey {
-    PublicKey {
+fn ed25519(pair: Ed25519KeyPair) -> WrittenKey {
+    WrittenKey {
         algorithm: Algorithm::Ed25519,
         bytes: pair.public_key().as_ref().to_vec(),
     }
 }
 
-fn ec(parse: impl Fn(&'static EcdsaSigningAlgorithm) -> Option<EcdsaKeyPair>) -> Option<PublicKey> {
+fn ec(
+    parse: impl Fn(&'static EcdsaSigningAlgorithm) -> Option<EcdsaKeyPair>,
+) -> Option<WrittenKey> {
     [
         &ECDSA_P256_SHA256_ASN1_SIGNING,
         &ECDSA_P384_SHA384_ASN1_SIGNING,
@@ -149,7 +94,7 @@ fn ec(parse: impl Fn(&'static EcdsaSigningAlgorithm) -> Option<EcdsaKeyPair>) ->
     ]
     .into_iter()
     .find_map(parse)
-    .map(|pair| PublicKey {
+    .map(|pair| WrittenKey {
         algorithm: Algorithm::Ec,
         bytes: pair.public_key().as_ref().to_vec(),
     })

@@ -152,7 +152,8 @@ fn lookup<'a>(row: &'a Entity, name: &str) -> &'a Value {
         .unwrap_or(&Value::Null)
 }
 
-fn is_empty(value: &Value) -> bool {
+/// Nothing stands there: null, no item, no member.
+pub(crate) fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Array(items) => items.is_empty(),

@@ -266,26 +266,7 @@ pub fn parse_request(
     limits: &HeadLimits,
     head: &mut RequestHead,
 ) -> Result<Parsed, Error> {
-    let limits = limits.capped();
-    // Nearly every head arrives whole. Whatever this refuses is looked at line by line below, so
-    // that the verdict does not depend on how much had arrived.
-    if head.scan.is_fresh() {
-        let within = buf.get(..limits.head_size_max).unwrap_or(buf);
-        if read_request(within, &limits, head).is_ok() {
-            return Ok(Parsed::Complete);
-        }
-    }
-    let found = head.scan.advance(buf, &limits, Side::Request);
-    if let Ok(None) = found {
-        return Ok(Parsed::Partial);
-    }
-    head.scan = Scan::default();
-    let whole = buf.get(..found?.unwrap_or(0)).unwrap_or_default();
-    match read_request(whole, &limits, head) {
-        Ok(()) => Ok(Parsed::Complete),
-        Err(Miss::Rule(error)) => Err(error),
-        Err(Miss::Syntax) => Err(explain(whole, Side::Request)),
-    }
+    parse(buf, limits, head)
 }
 
 /// Parses the response head at the start of `buf`; as [`parse_request`].
@@ -296,23 +277,61 @@ pub fn parse_response(
     limits: &HeadLimits,
     head: &mut ResponseHead,
 ) -> Result<Parsed, Error> {
+    parse(buf, limits, head)
+}
+
+/// A head that is read strictly, or line by line to name the rule it breaks.
+trait Read {
+    const SIDE: Side;
+
+    fn scan(&mut self) -> &mut Scan;
+    fn read(&mut self, buf: &[u8], limits: &HeadLimits) -> Result<(), Miss>;
+}
+
+impl Read for RequestHead {
+    const SIDE: Side = Side::Request;
+
+    fn scan(&mut self) -> &mut Scan {
+        &mut self.scan
+    }
+
+    fn read(&mut self, buf: &[u8], limits: &HeadLimits) -> Result<(), Miss> {
+        read_request(buf, limits, self)
+    }
+}
+
+impl Read for ResponseHead {
+    const SIDE: Side = Side::Response;
+
+    fn scan(&mut self) -> &mut Scan {
+        &mut self.scan
+    }
+
+    fn read(&mut self, buf: &[u8], limits: &HeadLimits) -> Result<(), Miss> {
+        read_response(buf, limits, self)
+    }
+}
+
+fn parse<H: Read>(buf: &[u8], limits: &HeadLimits, head: &mut H) -> Result<Parsed, Error> {
     let limits = limits.capped();
-    if head.scan.is_fresh() {
+    // Nearly every head arrives whole. Whatever this refuses is looked at line by line below, so
+    // that the verdict does not depend on how much had arrived.
+    if head.scan().is_fresh() {
         let within = buf.get(..limits.head_size_max).unwrap_or(buf);
-        if read_response(within, &limits, head).is_ok() {
+        if head.read(within, &limits).is_ok() {
             return Ok(Parsed::Complete);
         }
     }
-    let found = head.scan.advance(buf, &limits, Side::Response);
+    let found = head.scan().advance(buf, &limits, H::SIDE);
     if let Ok(None) = found {
         return Ok(Parsed::Partial);
     }
-    head.scan = Scan::default();
+    *head.scan() = Scan::default();
     let whole = buf.get(..found?.unwrap_or(0)).unwrap_or_default();
-    match read_response(whole, &limits, head) {
+    match head.read(whole, &limits) {
         Ok(()) => Ok(Parsed::Complete),
         Err(Miss::Rule(error)) => Err(error),
-        Err(Miss::Syntax) => Err(explain(whole, Side::Response)),
+        Err(Miss::Syntax) => Err(explain(whole, H::SIDE)),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use super::locked;
 use crate::limits::{HOSTS_CHECK_MS, HOSTS_SIZE_MAX};
+use crate::telemetry::access::Level;
+use crate::telemetry::log;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -57,20 +59,26 @@ impl Watched {
 
     /// `name`: lower case, without a final dot.
     pub async fn lookup(&self, name: &str, now: Instant) -> Option<Vec<IpAddr>> {
-        if let Some(path) = &self.path {
-            self.refresh(path, now).await;
+        if let Some(path) = &self.path
+            && let Some(error) = self.refresh(path, now).await
+        {
+            log::error(
+                Level::Warn,
+                format_args!("dns_hostsfile {error}; what was read of it before counts"),
+            );
         }
         locked(&self.state).table.get(name).cloned()
     }
 
-    async fn refresh(&self, path: &Path, now: Instant) {
+    /// Reads the file again where it is time to. What is wrong with it is said once.
+    async fn refresh(&self, path: &Path, now: Instant) -> Option<String> {
         let version = {
             let mut state = locked(&self.state);
             let due = state.checked.is_none_or(|checked| {
                 now.saturating_duration_since(checked) >= Duration::from_millis(HOSTS_CHECK_MS)
             });
             if !due {
-                return;
+                return None;
             }
             // Whoever comes now uses the table as it is.
             state.checked = Some(now);
@@ -92,8 +100,15 @@ impl Watched {
                 };
             }
             // What was read before still holds.
-            Err(error) => state.error = Some(format!("{}: {error}", path.display())),
+            Err(error) => {
+                let error = Some(format!("{}: {error}", path.display()));
+                if state.error != error {
+                    state.error.clone_from(&error);
+                    return error;
+                }
+            }
         }
+        None
     }
 }
 
@@ -176,10 +191,11 @@ mod tests {
         // A directory cannot be read: what was read before holds.
         std::fs::remove_file(&path).expect("removed");
         std::fs::create_dir(&path).expect("created");
-        assert_eq!(hosts.lookup("a", at(3)).await, second);
-        assert!(hosts.error().is_some());
+        let error = hosts.refresh(&path, at(3)).await;
+        assert!(error.is_some_and(|error| error.contains(&*path.to_string_lossy())));
+        assert_eq!(hosts.refresh(&path, at(4)).await, None, "is said once");
+        assert_eq!(hosts.lookup("a", at(4)).await, second);
         std::fs::remove_dir(&path).expect("removed");
-        assert_eq!(hosts.lookup("a", at(4)).await, None);
-        assert_eq!(hosts.error(), None);
+        assert_eq!(hosts.lookup("a", at(5)).await, None);
     }
 }

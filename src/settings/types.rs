@@ -1,7 +1,7 @@
 //! Typed values of directives that are neither addresses, times nor TLS.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::values::{Parsed, address, cpu_list, list, number, path, shown, size, word};
 use crate::limits::{CONNECTIONS_PER_CORE_MAX, CPU_MAX, HEAD_BUFFER_SIZE_MAX, HEAD_BUFFERS_MAX};
@@ -130,8 +130,18 @@ pub enum LogTarget {
     Off,
     Stdout,
     Stderr,
-    /// Relative paths are below the prefix.
+    /// Relative paths are below the prefix: see [`LogTarget::below`].
     File(PathBuf),
+}
+
+impl LogTarget {
+    /// The file's path, a relative one joined to `prefix`; `None` for the other targets.
+    pub fn below(&self, prefix: &Path) -> Option<PathBuf> {
+        match self {
+            LogTarget::File(path) => Some(prefix.join(path)),
+            LogTarget::Off | LogTarget::Stdout | LogTarget::Stderr => None,
+        }
+    }
 }
 
 /// nginx allows a format or level behind the path; the first word is taken here and the caller warns of the rest.

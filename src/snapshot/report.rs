@@ -94,7 +94,7 @@ impl Problem {
             let name = config.get(kind, id)?.get(key)?.as_str()?;
             // A plugin's reason begins with it.
             let name = Some(name).filter(|name| !self.text.starts_with(name))?;
-            Some(format!("{} {id} ({name}): {}", table_name(kind), self.text))
+            Some(format!("{} {id} ({name}): {}", kind.name(), self.text))
         };
         named().unwrap_or_else(|| self.to_string())
     }
@@ -103,8 +103,8 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match (self.kind, self.id) {
-            (Some(kind), Some(id)) => write!(f, "{} {id}: {}", table_name(kind), self.text),
-            (Some(kind), None) => write!(f, "{}: {}", table_name(kind), self.text),
+            (Some(kind), Some(id)) => write!(f, "{} {id}: {}", kind.name(), self.text),
+            (Some(kind), None) => write!(f, "{}: {}", kind.name(), self.text),
             (None, _) => f.write_str(&self.text),
         }
     }
@@ -112,22 +112,6 @@ impl fmt::Display for Problem {
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "{} {}: {}", table_name(self.kind), self.id, self.text)
-    }
-}
-
-fn table_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Certificates => "certificates",
-        Kind::Snis => "snis",
-        Kind::CaCertificates => "ca_certificates",
-        Kind::Services => "services",
-        Kind::Routes => "routes",
-        Kind::Consumers => "consumers",
-        Kind::MtlsAuthCredentials => "mtls_auth_credentials",
-        Kind::Acls => "acls",
-        Kind::Upstreams => "upstreams",
-        Kind::Targets => "targets",
-        Kind::Plugins => "plugins",
+        write!(f, "{} {}: {}", self.kind.name(), self.id, self.text)
     }
 }

@@ -1,7 +1,7 @@
 //! KONG.md §7.4: `config parse`, `db_import`, `db_export`, and `check` of a store, with the real process.
 
 use crate::support::gateway::{Prepared, sallyport};
-use crate::support::{Ca, Client, Leaf, Setup, Upstream, Value, json};
+use crate::support::{Ca, Client, Gateway, Leaf, Setup, Upstream, Value, json};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Output;
@@ -77,6 +77,20 @@ fn exported(files: &Prepared) -> String {
     let output = config(files, &["db_export", "-"]);
     assert!(output.status.success(), "{}", err(&output));
     out(&output)
+}
+
+/// A gateway on a store with one consumer in it, and the export of that.
+fn running(files: Prepared) -> (String, Gateway) {
+    write(
+        &files,
+        "in.yml",
+        "_format_version: \"3.0\"\nconsumers:\n- username: a\n",
+    );
+    imported(&files, "in.yml");
+    let before = exported(&files);
+    let gateway = files.spawn();
+    gateway.wait_ready();
+    (before, gateway)
 }
 
 /// Every kind, with what is lost easily.
@@ -181,16 +195,7 @@ fn a_plugin_whose_route_has_changed_is_exported_and_imported() {
 
 #[test]
 fn a_running_gateway_keeps_its_store_to_itself() {
-    let files = embedded().prepare();
-    write(
-        &files,
-        "in.yml",
-        "_format_version: \"3.0\"\nconsumers:\n- username: a\n",
-    );
-    imported(&files, "in.yml");
-    let before = exported(&files);
-    let mut gateway = files.spawn();
-    gateway.wait_ready();
+    let (before, mut gateway) = running(embedded().prepare());
     let files = gateway.files();
     let pid = format!("pid {}", gateway.pid());
     for arguments in [&["db_import", "in.yml"][..], &["db_export", "-"]] {
@@ -213,16 +218,7 @@ fn a_running_gateway_keeps_its_store_to_itself() {
 
 #[test]
 fn a_store_whose_gateway_was_killed_is_whole() {
-    let files = embedded().prepare();
-    write(
-        &files,
-        "in.yml",
-        "_format_version: \"3.0\"\nconsumers:\n- username: a\n",
-    );
-    imported(&files, "in.yml");
-    let before = exported(&files);
-    let mut gateway = files.spawn();
-    gateway.wait_ready();
+    let (before, mut gateway) = running(embedded().prepare());
     gateway.signal(libc::SIGKILL);
     gateway.exit();
     let output = gateway.files().run("check", &[]);

@@ -89,11 +89,7 @@ async fn an_oversized_body() {
     let head = "POST /services HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\
         Content-Type: application/json\r\n\r\n400\r\n";
     let request = format!("{head}{:1024}\r\n0\r\n\r\n", "{}");
-    client
-        .stream
-        .write_all(request.as_bytes())
-        .await
-        .expect("sent");
+    client.write(request.as_bytes()).await;
     assert_eq!(client.receive("POST").await.status, 413);
 }
 
@@ -105,11 +101,7 @@ async fn a_body_that_does_not_end_holds_no_other_request() {
         let mut client = Client::connect(address).await;
         let head = "POST /services HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\
             Content-Type: application/json\r\n\r\n{";
-        client
-            .stream
-            .write_all(head.as_bytes())
-            .await
-            .expect("sent");
+        client.write(head.as_bytes()).await;
         slow.push(client);
     }
     let mut client = Client::connect(address).await;
@@ -125,11 +117,7 @@ async fn a_slow_body() {
     let mut client = Client::connect(start(node).await).await;
     let head = "POST /services HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\
         Content-Type: application/json\r\n\r\n{";
-    client
-        .stream
-        .write_all(head.as_bytes())
-        .await
-        .expect("sent");
+    client.write(head.as_bytes()).await;
     let answer = client.receive("POST").await;
     assert_eq!(answer.status, 408, "{}", answer.text);
     assert_eq!(answer.header("connection"), Some("close"));
@@ -146,11 +134,7 @@ async fn a_slow_head_and_a_connection_that_idles() {
     for begun in ["GET / HT", ""] {
         let mut client = Client::connect(address).await;
         assert_eq!(client.get("/timers").await.status, 200);
-        client
-            .stream
-            .write_all(begun.as_bytes())
-            .await
-            .expect("sent");
+        client.write(begun.as_bytes()).await;
         // Ends because the listener closes; without a bound this would never return.
         let mut rest = Vec::new();
         let _ = client.stream.read_to_end(&mut rest).await;
@@ -202,11 +186,7 @@ async fn large_content_from_more_clients_than_are_taken_at_once() {
         let mut client = Client::connect(address).await;
         let head = "POST /services HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\
             Content-Type: application/json\r\n\r\n{";
-        client
-            .stream
-            .write_all(head.as_bytes())
-            .await
-            .expect("sent");
+        client.write(head.as_bytes()).await;
         slow.push(client);
     }
     let mut client = Client::connect(address).await;
@@ -495,11 +475,7 @@ async fn a_client_that_leaves_before_the_answer() {
          Content-Length: {}\r\n\r\n{body}",
         body.len()
     );
-    client
-        .stream
-        .write_all(request.as_bytes())
-        .await
-        .expect("sent");
+    client.write(request.as_bytes()).await;
     starts.recv().await.expect("it is stored");
     drop(client);
     release.send(true).expect("a receiver");

@@ -1,7 +1,6 @@
 //! KONG-CLIENTS.md §6, point 19: decK lists 25 collections at once and writes ten rows at a time.
 
 use super::*;
-use tokio::task::JoinSet;
 
 #[tokio::test]
 async fn twenty_five_lists_at_once_are_all_answered() {
@@ -26,31 +25,7 @@ async fn twenty_five_lists_at_once_are_all_answered() {
 
 #[tokio::test]
 async fn what_one_connection_wrote_every_other_sees_at_once() {
-    let address = start(memory()).await;
-    let mut writers = JoinSet::new();
-    for writer in 0..10_u128 {
-        writers.spawn(async move {
-            let mut client = Client::connect(address).await;
-            let mut other = Client::connect(address).await;
-            for number in 0..10 {
-                let service = id(1000 * writer + number);
-                let target = format!("/services/{service}");
-                let put = client
-                    .json("PUT", &target, &json!({"host": "h.test"}))
-                    .await;
-                assert_eq!(put.status, 200, "{}", put.text);
-                assert_eq!(other.get(&target).await.status, 200, "{target}");
-                // decK writes routes as soon as their service is answered.
-                let route = json!({"paths": ["/"], "service": {"id": service}});
-                let made = other.json("POST", "/routes", &route).await;
-                assert_eq!(made.status, 201, "{}", made.text);
-            }
-        });
-    }
-    writers.join_all().await;
-    let mut client = Client::connect(address).await;
-    let page = client.get("/routes?size=1000").await.json();
-    assert_eq!(page["data"].as_array().map(Vec::len), Some(100));
+    ten_writers_and_readers(start(memory()).await, 10).await;
 }
 
 /// Each plans on what it saw; the store turns away what no longer holds, and the plan is made again.

@@ -3,7 +3,6 @@
 use super::*;
 use crate::store::embedded::{self, Embedded};
 use std::path::PathBuf;
-use tokio::task::JoinSet;
 
 /// A store in a file of its own, which is removed with it.
 struct Temporary {
@@ -62,29 +61,7 @@ async fn every_kind_is_kept_over_a_restart() {
 #[tokio::test]
 async fn ten_writers_and_their_readers_agree() {
     let file = Temporary::open();
-    let address = start(node(file.store.clone())).await;
-    let mut writers = JoinSet::new();
-    for writer in 0..10_u128 {
-        writers.spawn(async move {
-            let mut client = Client::connect(address).await;
-            let mut other = Client::connect(address).await;
-            for number in 0..5 {
-                let service = id(1000 * writer + number);
-                let target = format!("/services/{service}");
-                let put = client
-                    .json("PUT", &target, &json!({"host": "h.test"}))
-                    .await;
-                assert_eq!(put.status, 200, "{}", put.text);
-                let route = json!({"paths": ["/"], "service": {"id": service}});
-                let made = other.json("POST", "/routes", &route).await;
-                assert_eq!(made.status, 201, "{}", made.text);
-            }
-        });
-    }
-    writers.join_all().await;
-    let mut client = Client::connect(address).await;
-    let page = client.get("/routes?size=1000").await.json();
-    assert_eq!(page["data"].as_array().map(Vec::len), Some(50));
+    ten_writers_and_readers(start(node(file.store.clone())).await, 5).await;
 }
 
 #[tokio::test]

@@ -240,11 +240,7 @@ async fn content_that_is_asked_for_comes_after_100() {
              Content-Length: {}\r\nExpect: 100-continue\r\n\r\n",
             body.len()
         );
-        client
-            .stream
-            .write_all(head.as_bytes())
-            .await
-            .expect("sent");
+        client.write(head.as_bytes()).await;
         let mut bytes = vec![0; first.len()];
         client.stream.read_exact(&mut bytes).await.expect("read");
         assert_eq!(String::from_utf8_lossy(&bytes), first, "{target}");
@@ -253,11 +249,7 @@ async fn content_that_is_asked_for_comes_after_100() {
             while !rest.ends_with(b"\r\n\r\n") {
                 client.stream.read_buf(&mut rest).await.expect("read");
             }
-            client
-                .stream
-                .write_all(body.as_bytes())
-                .await
-                .expect("sent");
+            client.write(body.as_bytes()).await;
             assert_eq!(client.receive("POST").await.status, 201);
         }
     }

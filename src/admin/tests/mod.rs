@@ -33,6 +33,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
 // ── a store in memory ──
 
@@ -240,8 +241,13 @@ impl Client {
         }
         request.extend_from_slice(b"\r\n");
         request.extend_from_slice(content.unwrap_or_default());
-        self.stream.write_all(&request).await.expect("sent");
+        self.write(&request).await;
         self.receive(method).await
+    }
+
+    /// Bytes as they are.
+    pub async fn write(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.expect("sent");
     }
 
     pub async fn receive(&mut self, method: &str) -> Answer {
@@ -290,6 +296,34 @@ impl Client {
         assert_eq!(answer.status, 201, "{target}: {}", answer.text);
         answer.json()
     }
+}
+
+/// Ten clients write services, each with a second connection that reads them and gives them routes; then there are as many
+/// routes. decK writes a route as soon as its service is answered.
+pub async fn ten_writers_and_readers(address: SocketAddr, services_each: u128) {
+    let mut writers = JoinSet::new();
+    for writer in 0..10 {
+        writers.spawn(async move {
+            let mut client = Client::connect(address).await;
+            let mut other = Client::connect(address).await;
+            for number in 0..services_each {
+                let service = id(1000 * writer + number);
+                let target = format!("/services/{service}");
+                let put = client
+                    .json("PUT", &target, &json!({"host": "h.test"}))
+                    .await;
+                assert_eq!(put.status, 200, "{}", put.text);
+                assert_eq!(other.get(&target).await.status, 200, "{target}");
+                let route = json!({"paths": ["/"], "service": {"id": service}});
+                other.have("/routes", route).await;
+            }
+        });
+    }
+    writers.join_all().await;
+    let mut client = Client::connect(address).await;
+    let page = client.get("/routes?size=1000").await.json();
+    let count = page["data"].as_array().map(Vec::len);
+    assert_eq!(count, Some(10 * services_each as usize));
 }
 
 // ── tables ──

@@ -9,7 +9,7 @@ mod tests;
 mod written;
 
 pub use constraints::NameConstraints;
-pub use written::{Written, WrittenKey};
+pub use written::{Algorithm, Written, WrittenKey};
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;

@@ -7,9 +7,9 @@ use x509_parser::public_key::PublicKey;
 
 #[derive(Clone, Debug)]
 pub struct Written {
-    pub key: WrittenKey,
-    /// Content of the subject public key BIT STRING.
-    pub key_bytes: Vec<u8>,
+    pub public_key: WrittenKey,
+    /// Of an RSA modulus; 0 for other keys.
+    pub rsa_bits: usize,
     /// Unix seconds.
     pub not_before: i64,
     pub not_after: i64,
@@ -24,12 +24,18 @@ pub struct Written {
     pub weak_signature: Option<&'static str>,
 }
 
+/// What decides whether a key belongs to a certificate, and whether two certificates differ in type.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WrittenKey {
+    pub algorithm: Algorithm,
+    /// Content of the subject public key BIT STRING.
+    pub bytes: Vec<u8>,
+}
+
+/// The curves of EC are one type here, as they are in Kong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum WrittenKey {
-    /// Bits of the modulus.
-    Rsa {
-        bits: usize,
-    },
+pub enum Algorithm {
+    Rsa,
     Ec,
     Ed25519,
     Other,
@@ -45,16 +51,18 @@ impl Written {
             return Err("bytes follow the certificate".into());
         }
         let key = certificate.public_key();
+        let (algorithm, rsa_bits) = match key.parsed() {
+            Ok(PublicKey::RSA(rsa)) => (Algorithm::Rsa, rsa.key_size()),
+            Ok(PublicKey::EC(_)) => (Algorithm::Ec, 0),
+            _ if key.algorithm.algorithm.to_id_string() == ED25519 => (Algorithm::Ed25519, 0),
+            _ => (Algorithm::Other, 0),
+        };
         Ok(Written {
-            key: match key.parsed() {
-                Ok(PublicKey::RSA(rsa)) => WrittenKey::Rsa {
-                    bits: rsa.key_size(),
-                },
-                Ok(PublicKey::EC(_)) => WrittenKey::Ec,
-                _ if key.algorithm.algorithm.to_id_string() == ED25519 => WrittenKey::Ed25519,
-                _ => WrittenKey::Other,
+            public_key: WrittenKey {
+                algorithm,
+                bytes: key.subject_public_key.data.to_vec(),
             },
-            key_bytes: key.subject_public_key.data.to_vec(),
+            rsa_bits,
             not_before: certificate.validity().not_before.timestamp(),
             not_after: certificate.validity().not_after.timestamp(),
             is_ca: certificate.is_ca(),

@@ -152,7 +152,6 @@ fn listed_itself(
     } else {
         Ok(Found {
             cas: vec![place],
-            anchor: place,
             valid_from: leaf.not_before,
             valid_until: leaf.not_after,
         })

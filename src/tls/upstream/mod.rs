@@ -20,7 +20,6 @@ use super::trust::{Reason, Roots, finish};
 use crate::limits;
 use aws_lc_rs::digest;
 use rustls::client::Resumption;
-use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::sign::SingleCertAndKey;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
@@ -28,7 +27,7 @@ use rustls::{ClientConfig, ClientConnection, OtherError, SupportedProtocolVersio
 use rustls_pki_types::ServerName;
 use sessions::Sessions;
 use std::sync::Arc;
-use verifier::{HandshakeOnly, VerifyPath};
+use verifier::{Verifier, VerifyPath};
 
 /// What a service asks of TLS, with the global values filled in.
 #[derive(Clone, Debug)]
@@ -237,23 +236,17 @@ fn build(
     if spec.versions.tls12 {
         versions.push(Version::Tls12.rustls());
     }
-    let algorithms = provider.signature_verification_algorithms;
-    let (verifier, resumption): (Arc<dyn ServerCertVerifier>, _) = match (spec.verify, &spec.roots)
-    {
+    let (path, resumption) = match (spec.verify, &spec.roots) {
         // No certificate is looked at, so none ends a session.
-        (false, _) => (
-            Arc::new(HandshakeOnly { algorithms }),
-            Resumption::in_memory_sessions(sessions::KEPT_MAX),
-        ),
+        (false, _) => (None, Resumption::in_memory_sessions(sessions::KEPT_MAX)),
         (true, Some(roots)) => {
             let sessions = Arc::new(Sessions::new(Arc::clone(time)));
-            let verifier = VerifyPath {
+            let path = VerifyPath {
                 roots: Arc::clone(roots),
                 depth: usize::try_from(spec.depth).unwrap_or(usize::MAX),
                 sessions: Arc::clone(&sessions),
-                algorithms,
             };
-            (Arc::new(verifier), Resumption::store(sessions))
+            (Some(path), Resumption::store(sessions))
         }
         (true, None) => {
             let reason = Reason::NoTrust;
@@ -264,7 +257,10 @@ fn build(
         .with_protocol_versions(&versions)
         .map_err(configuration)?
         .dangerous()
-        .with_custom_certificate_verifier(verifier);
+        .with_custom_certificate_verifier(Arc::new(Verifier {
+            algorithms: provider.signature_verification_algorithms,
+            path,
+        }));
     let mut config = match &spec.client {
         Some(pair) => {
             let certified = pair

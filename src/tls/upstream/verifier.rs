@@ -13,14 +13,20 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use std::sync::Arc;
 use webpki::EndEntityCert;
 
-/// `tls_verify` on.
+/// Whoever answers must hold the key of the certificate it shows.
+#[derive(Debug)]
+pub(super) struct Verifier {
+    pub algorithms: WebPkiSupportedAlgorithms,
+    /// `tls_verify` on; with `None` the key is all that is asked for.
+    pub path: Option<VerifyPath>,
+}
+
 #[derive(Debug)]
 pub(super) struct VerifyPath {
     pub roots: Arc<Roots>,
     pub depth: usize,
     /// Told how long a path is good.
     pub sessions: Arc<Sessions>,
-    pub algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl VerifyPath {
@@ -63,7 +69,7 @@ impl VerifyPath {
     }
 }
 
-impl ServerCertVerifier for VerifyPath {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -72,49 +78,10 @@ impl ServerCertVerifier for VerifyPath {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.verify(end_entity, intermediates, server_name, now.as_secs())
-            .map_err(carried)?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        possession::verify_tls12(message, cert, dss, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        possession::verify_tls13(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
-}
-
-/// `tls_verify` off: whoever answers must hold the key of the certificate it shows, and that is all.
-#[derive(Debug)]
-pub(super) struct HandshakeOnly {
-    pub algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl ServerCertVerifier for HandshakeOnly {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
+        if let Some(path) = &self.path {
+            path.verify(end_entity, intermediates, server_name, now.as_secs())
+                .map_err(carried)?;
+        }
         Ok(ServerCertVerified::assertion())
     }
 

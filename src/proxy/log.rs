@@ -137,6 +137,8 @@ pub fn exchange(
                 // Of a coding or version that is not served: no fault of ours, and scanners try both.
                 (Source::Error, 501 | 505) => Level::Info,
                 (Source::Error, _) => Level::Error,
+                // nginx too: clients that have seen enough would fill the log.
+                _ if exchange.client_left => Level::Info,
                 _ => Level::Warn,
             },
             format_args!(

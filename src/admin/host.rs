@@ -29,7 +29,7 @@ pub fn check(head: &Parts, loopback: bool, hosts: &[String]) -> Result<(), Failu
     // HTTP/1.0 without the field: no browser sends that.
     for name in [host, target].into_iter().flatten() {
         if loopback && !is_ours(name, hosts) {
-            let text = "this listener answers to loopback names and configured ones only";
+            let text = "this listener answers to loopback names and to those of admin_hosts";
             return Err(Failure::message(StatusCode::MISDIRECTED_REQUEST, text));
         }
     }

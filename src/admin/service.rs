@@ -20,7 +20,7 @@ use crate::telemetry::access::Level;
 use crate::telemetry::log::Sink;
 use crate::telemetry::status::access_line;
 use crate::tls::client_auth::{Verdict, VerdictCache};
-use crate::tls::trust::TrustSet;
+use crate::tls::trust::{Reason, TrustSet};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, EXPECT, HeaderValue, RETRY_AFTER, SERVER};
@@ -79,20 +79,42 @@ impl Clients {
     /// The subject of a client that may come in; `None` where no certificate is wanted. `now`: unix seconds.
     ///
     /// # Errors
-    /// 403: no certificate, or none of these authorities'.
-    fn admit(&self, client: &Client, now: u64) -> Result<Option<String>, Failure> {
+    /// No certificate, or none of these authorities'.
+    fn admit(&self, client: &Client, now: u64) -> Result<Option<String>, ShutOut> {
         let Some(trust) = self.trust() else {
             return Ok(None);
         };
-        let refuse = |text: &str| Failure::message(StatusCode::FORBIDDEN, text);
-        let chain = client
-            .chain()
-            .ok_or_else(|| refuse("a client certificate is required"))?;
+        let chain = client.chain().ok_or(ShutOut::NoCertificate)?;
         let mut verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
         match verdicts.judge(chain, &trust, now).0 {
             Verdict::Trusted(trusted) => Ok(Some(trusted.identity.subject_dn.to_string())),
-            Verdict::Refused(_) => Err(refuse("the client certificate is not accepted")),
+            Verdict::Refused(reason) => Err(ShutOut::Untrusted(reason)),
         }
+    }
+}
+
+/// Why a client may not come in. The reason is for the log: a stranger is not told which check failed.
+enum ShutOut {
+    NoCertificate,
+    Untrusted(Reason),
+}
+
+impl fmt::Display for ShutOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ShutOut::NoCertificate => f.write_str("no certificate was sent"),
+            ShutOut::Untrusted(reason) => reason.fmt(f),
+        }
+    }
+}
+
+impl From<ShutOut> for Failure {
+    fn from(shut_out: ShutOut) -> Failure {
+        let text = match shut_out {
+            ShutOut::NoCertificate => "a client certificate is required",
+            ShutOut::Untrusted(_) => "the client certificate is not accepted",
+        };
+        Failure::message(StatusCode::FORBIDDEN, text)
     }
 }
 
@@ -284,7 +306,14 @@ impl Service {
             None => None,
             Some(clients) => {
                 let now = u64::try_from((node.now_ms)() / 1000).unwrap_or_default();
-                clients.admit(&connection.client, now)?
+                let admitted = clients.admit(&connection.client, now);
+                admitted.inspect_err(|why| {
+                    let text = format!(
+                        "admin_listen: client {} is refused (admin_ssl_client_ca): {why}",
+                        connection.peer
+                    );
+                    self.admin.log(Level::Notice, &text);
+                })?
             }
         };
         let endpoint = endpoint.ok_or_else(Failure::not_found)?.clone();

@@ -154,6 +154,8 @@ pub struct Exchange {
     pub answered: Option<Instant>,
     pub client_verify: Option<Arc<str>>,
     pub reason: Option<Arc<str>>,
+    /// It ended because its client closed or broke the connection.
+    pub client_left: bool,
     /// Of a request whose head was refused.
     pub line: Option<Box<Line>>,
     /// Traffic of the client's stream when the request began.
@@ -196,6 +198,7 @@ impl Exchange {
             upstream_address: None,
             upstream_status: 0,
             upstream_reused: false,
+            client_left: false,
             line: None,
             tries: 0,
             forwarded: None,

@@ -111,7 +111,7 @@ impl Forward<'_> {
             let acquiring = self.acquire(&key, &identity, pooled_failed);
             let upstream = match ring::unless(acquiring, self.interrupted()).await {
                 Ok(Ok(upstream)) => upstream,
-                Err(Interrupt::ClientLeft) => return self.cut(exchange, CLIENT_LEFT),
+                Err(Interrupt::ClientLeft) => return self.left(exchange, CLIENT_LEFT),
                 Err(Interrupt::DeadlinePassed) => {
                     last = Some((503, DEADLINE_PASSED.into()));
                     break;
@@ -385,7 +385,10 @@ impl Forward<'_> {
             }
             Raced::Received(Err(fault)) => {
                 if progress.head_sent.get() {
-                    return Attempt::Ended(self.cut(exchange, &fault.reason()));
+                    return Attempt::Ended(match fault {
+                        Fault::Client(reason) => self.left(exchange, &reason),
+                        Fault::Upstream { reason, .. } => self.cut(exchange, &reason),
+                    });
                 }
                 match fault {
                     Fault::Client(reason) => Attempt::Ended(self.cut(exchange, &reason)),
@@ -420,7 +423,7 @@ impl Forward<'_> {
                         Refusal::layer(408, "the client's content came too slowly")
                     }
                     SourceFault::Truncated | SourceFault::Failed(_) => {
-                        return Attempt::Ended(self.cut(
+                        return Attempt::Ended(self.left(
                             exchange,
                             "the client closed the connection before its content ended",
                         ));
@@ -432,7 +435,7 @@ impl Forward<'_> {
                 Attempt::Ended(self.stop(exchange, &progress, verdict_turned()))
             }
             Raced::Interrupted(Interrupt::ClientLeft) => {
-                Attempt::Ended(self.cut(exchange, CLIENT_LEFT))
+                Attempt::Ended(self.left(exchange, CLIENT_LEFT))
             }
             Raced::Interrupted(Interrupt::DeadlinePassed) => {
                 let refusal = Refusal::layer(503, DEADLINE_PASSED);

@@ -127,6 +127,12 @@ impl Forward<'_> {
         }
     }
 
+    /// The client's doing, which is no sign of trouble here or upstream.
+    pub(super) fn left(&self, exchange: &RefCell<Exchange>, reason: &str) -> End {
+        exchange.borrow_mut().client_left = true;
+        self.cut(exchange, reason)
+    }
+
     pub(super) fn cut(&self, exchange: &RefCell<Exchange>, reason: &str) -> End {
         let mut exchange = exchange.borrow_mut();
         if exchange.status == 0 {

@@ -341,12 +341,6 @@ impl Fault {
             answered: false,
         }
     }
-
-    pub(super) fn reason(&self) -> Arc<str> {
-        match self {
-            Fault::Client(reason) | Fault::Upstream { reason, .. } => reason.clone(),
-        }
-    }
 }
 
 fn unread(reason: &str) -> String {

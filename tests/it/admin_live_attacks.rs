@@ -167,6 +167,19 @@ fn a_client_without_a_certificate_of_the_authority() {
         let preflight = ask(&mut client, "OPTIONS", "");
         assert_eq!(preflight.status, 204, "{attack}");
     }
+    // The client is not told which check failed; the operator is.
+    for why in [
+        "no certificate was sent",
+        "unable to get local issuer certificate",
+        "certificate has expired",
+        "certificate is not yet valid",
+        "unsuitable certificate purpose",
+    ] {
+        let refused = format!("is refused (admin_ssl_client_ca): {why}");
+        guarded
+            .gateway
+            .error_line(&["admin_listen: client 127.0.0.1:", &refused]);
+    }
     let line = guarded
         .gateway
         .error_line(&["admin: client=", "POST consumers", ": 201"]);

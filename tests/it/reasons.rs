@@ -207,6 +207,7 @@ fn an_exchange_that_broke_says_on_which_side() {
         once("endless", &endless, json!({})),
         once("clear", &resets, https),
     ]}))
+    .set("log_level", "info")
     .start();
     let mut client = Client::plain(gateway.http());
     for name in ["resets", "malformed"] {
@@ -229,7 +230,7 @@ fn an_exchange_that_broke_says_on_which_side() {
     leaving.send(get("a", "/endless"));
     leaving.reader.through(b"xxx").expect("the first content");
     leaving.reader.wire.reset();
-    gateway.error_line(&["[warn] 200", "service: endless", "the client"]);
+    gateway.error_line(&["[info] 200", "service: endless", "the client"]);
     Client::plain(gateway.http())
         .get("a", "/clear")
         .assert_status(502);

@@ -1,5 +1,6 @@
 mod expiry;
 mod identities;
+mod usage;
 
 use super::*;
 use crate::tls::provider;

@@ -214,14 +214,15 @@ fn names_ip_or_port(address: &Value) -> Result<(), String> {
 /// router does not: look-around, back-references, sizes.
 fn path(value: &Value) -> Result<(), String> {
     checks::route_path(value)?;
-    let pattern = value.as_str().and_then(|path| path.strip_prefix('~'));
-    let parsed = pattern.map(|pattern| Parser::new().parse(pattern));
-    match (pattern, parsed) {
-        (Some(pattern), Some(Err(error))) => match error.kind() {
-            ErrorKind::UnsupportedBackreference | ErrorKind::UnsupportedLookAround => Ok(()),
-            kind => Err(format!("invalid regex: '{pattern}' ({kind})")),
-        },
-        _ => Ok(()),
+    let Some(pattern) = value.as_str().and_then(|path| path.strip_prefix('~')) else {
+        return Ok(());
+    };
+    let Err(error) = Parser::new().parse(pattern) else {
+        return Ok(());
+    };
+    match error.kind() {
+        ErrorKind::UnsupportedBackreference | ErrorKind::UnsupportedLookAround => Ok(()),
+        kind => Err(format!("invalid regex: '{pattern}' ({kind})")),
     }
 }
 

@@ -51,10 +51,10 @@ impl NameConstraints {
         if !reads_as_host(text) {
             return true;
         }
-        let within = |base: &Box<str>| host_within(text, base);
-        let reaches = |base: &Box<str>| within(base) || wildcard_reaches(text, base);
-        (permitted.dns.is_empty() || permitted.dns.iter().any(within))
-            && !excluded.dns.iter().any(reaches)
+        let within = |base: &str| host_within(text, base);
+        let reaches = |base: &str| within(base) || wildcard_reaches(text, base);
+        (permitted.dns.is_empty() || permitted.dns.iter().any(|base| within(base)))
+            && !excluded.dns.iter().any(|base| reaches(base))
     }
 
     fn allow_address(&self, address: IpAddr) -> bool {

@@ -1,8 +1,8 @@
 //! A store that holds what cannot be served: nothing is served without it, and there is a way out.
 
 use crate::support::gateway::{Prepared, sallyport};
-use crate::support::{Client, Gateway, Setup, TlsClient, json};
-use sallyport::entity::Kind;
+use crate::support::{Ca, Client, Gateway, Setup, TlsClient, json};
+use sallyport::entity::{Entity, Kind};
 use sallyport::store::{Batch, Change, Store, embedded, wait};
 use std::process::Output;
 use std::sync::Arc;
@@ -54,22 +54,18 @@ fn stopped() -> Gateway {
     gateway
 }
 
-/// Writes below all checks, as an earlier version with fewer of them may have.
-fn spoil(files: &Prepared) {
+/// Rewrites a row below all checks, as an earlier version with fewer of them may have.
+fn rewrite(files: &Prepared, kind: Kind, id: &str, change: impl FnOnce(&mut Entity)) {
     let path = files.folder().join("prefix/store.redb");
     let (store, loaded) = embedded::open(&path).expect("the store");
-    let id: Uuid = PLUGIN.parse().expect("an id");
-    let mut row = loaded
-        .image
-        .get(Kind::Plugins, id)
-        .expect("the row")
-        .as_ref()
-        .clone();
-    row["config"]["status_code"] = json!("teapot");
+    let id: Uuid = id.parse().expect("an id");
+    let row = loaded.image.get(kind, id).expect("the row");
+    let mut row = row.as_ref().clone();
+    change(&mut row);
     let batch = Batch {
         expected: Vec::new(),
         writes: vec![Change {
-            kind: Kind::Plugins,
+            kind,
             id,
             row: Some(Arc::new(row)),
         }],
@@ -78,6 +74,12 @@ fn spoil(files: &Prepared) {
         .expect("it ends")
         .expect("a commit");
     assert!(store.close());
+}
+
+fn spoil(files: &Prepared) {
+    rewrite(files, Kind::Plugins, PLUGIN, |row| {
+        row["config"]["status_code"] = json!("teapot");
+    });
 }
 
 #[test]
@@ -132,12 +134,14 @@ fn a_row_that_cannot_be_served_is_left_out_with_a_new_store() {
     assert!(admin.rows("/plugins").is_empty());
 }
 
-/// A reference to a secret that is not there puts out of service what needs it, alone, before a restart as after it.
+/// A pair that cannot be read, as the references that were stored once and are refused now, puts out of service what needs
+/// it, alone.
 #[test]
-fn a_reference_that_does_not_resolve_is_no_refusal_to_start() {
+fn a_pair_that_cannot_be_read_is_no_refusal_to_start() {
     let mut gateway = Setup::admin().start();
     let mut admin = gateway.admin();
-    let pair = json!({"cert": "{vault://env/no-such-cert}", "key": "{vault://env/no-such-key}", "snis": ["v.test"]});
+    let shown = Ca::root("Root").server(&["v.test"]);
+    let pair = json!({"cert": shown.cert_pem, "key": shown.key_pem, "snis": ["v.test"]});
     let certificate = admin.have("/certificates", &pair);
     let service = json!({"name": "s", "url": "https://127.0.0.1:9", "client_certificate": {"id": certificate["id"]}});
     admin.have("/services", &service);
@@ -145,18 +149,22 @@ fn a_reference_that_does_not_resolve_is_no_refusal_to_start() {
     admin.have("/routes", &json!({"name": "r", "paths": ["/r"]}));
     let says = json!({"name": "request-termination", "config": {"status_code": 418}});
     admin.have("/routes/r/plugins", &says);
-    for _ in 0..2 {
-        gateway.error_line(&["[warn]", "v.test", "aborted"]);
-        let tls = TlsClient::new();
-        assert!(tls.try_connect(gateway.https(), "v.test").is_err());
-        tls.get(gateway.https(), "other.test", "/r")
-            .assert_status(418);
-        let mut client = Client::plain(gateway.http());
-        client.get("a", "/s").assert_status(502);
-        gateway.signal(libc::SIGTERM);
-        assert!(gateway.exit().success());
-        let log = gateway.files().folder().join("prefix/logs/error.log");
-        let _ = std::fs::remove_file(log);
-        gateway.start_again();
-    }
+    let reference =
+        json!({"cert": "{vault://env/no-such-cert}", "key": "{vault://env/no-such-key}"});
+    admin.put("/certificates/v.test", &reference).assert(400);
+    let tls = TlsClient::new();
+    assert!(tls.try_connect(gateway.https(), "v.test").is_ok());
+    gateway.signal(libc::SIGTERM);
+    assert!(gateway.exit().success());
+    let id = certificate["id"].as_str().expect("an id");
+    rewrite(gateway.files(), Kind::Certificates, id, |row| {
+        row.extend(reference.as_object().cloned().unwrap_or_default());
+    });
+    gateway.start_again();
+    gateway.error_line(&["[warn]", "v.test", "aborted"]);
+    assert!(tls.try_connect(gateway.https(), "v.test").is_err());
+    tls.get(gateway.https(), "other.test", "/r")
+        .assert_status(418);
+    let mut client = Client::plain(gateway.http());
+    client.get("a", "/s").assert_status(502);
 }

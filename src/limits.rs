@@ -397,6 +397,9 @@ pub const PAGE_SIZE_MAX: usize = 1000;
 pub const TAGS_IN_FILTER_MAX: usize = 5;
 /// Fields of a form, parts of a multipart body, members of a JSON object (Kong's figure).
 pub const ADMIN_ARGUMENTS_MAX: usize = 1000;
+/// Values of an entity's JSON, as far as `{`, `[`, `,` and `:` tell. With 10 MiB of them each request would take half a
+/// gigabyte; the largest thing that is one entity, a certificate of 100,000 names, has half as many.
+pub const ADMIN_VALUES_MAX: usize = 250_000;
 /// Errors that are told of one list, map or record; further elements are not looked at. Four bytes of a request (`",",`)
 /// are an error of two hundred in its answer.
 pub const ERRORS_IN_ONE_PLACE_MAX: usize = 100;

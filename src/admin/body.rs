@@ -6,7 +6,7 @@ use super::errors::Failure;
 use super::form::{Form, Leaf};
 use crate::entity::schema::{self, Field};
 use crate::entity::{Kind, plugins};
-use crate::limits::ADMIN_ARGUMENTS_MAX;
+use crate::limits::{ADMIN_ARGUMENTS_MAX, ADMIN_VALUES_MAX};
 use bytes::Bytes;
 use http_body_util::{BodyDataStream, BodyExt, Full, LengthLimitError, Limited};
 use hyper::HeaderMap;
@@ -72,7 +72,7 @@ pub async fn read(headers: &HeaderMap, content: Bytes, yaml: Yaml) -> Result<Inp
         essence.trim().to_ascii_lowercase()
     });
     match essence.as_deref() {
-        Some("application/json") => json(&content).map(Input::Json),
+        Some("application/json") => json(&content, yaml).map(Input::Json),
         Some("application/yaml" | "text/yaml") if yaml == Yaml::Accepted => {
             match String::from_utf8(content.into()) {
                 Ok(text) => Ok(Input::Yaml(text)),
@@ -82,7 +82,7 @@ pub async fn read(headers: &HeaderMap, content: Bytes, yaml: Yaml) -> Result<Inp
         // Clients name a type and a boundary for forms without fields.
         _ if content.is_empty() => Ok(Input::Form(Form::default())),
         Some("application/x-www-form-urlencoded") => urlencoded(&content).map(Input::Form),
-        Some("multipart/form-data") => multipart(given.unwrap_or_default(), content)
+        Some("multipart/form-data") => multipart(given.unwrap_or_default(), content, yaml)
             .await
             .map(Input::Form),
         _ => Err(Failure::unsupported_media_type()),
@@ -131,12 +131,32 @@ impl Input {
     }
 }
 
-fn json(content: &[u8]) -> Result<Map<String, Value>, Failure> {
+/// A whole configuration has more values than one entity.
+fn json(content: &[u8], yaml: Yaml) -> Result<Map<String, Value>, Failure> {
+    if yaml == Yaml::Refused && !has_few_values(content) {
+        return Err(too_many_arguments());
+    }
     match serde_json::from_slice(content) {
         Ok(Value::Object(map)) if map.len() > ADMIN_ARGUMENTS_MAX => Err(too_many_arguments()),
         Ok(Value::Object(map)) => Ok(map),
         _ => Err(Failure::bad_request("Cannot parse JSON body")),
     }
+}
+
+/// Looked at before anything is parsed: a value takes a hundred bytes of memory and two of the content.
+fn has_few_values(content: &[u8]) -> bool {
+    let (mut in_text, mut escaped) = (false, false);
+    let mut count = 0;
+    for byte in content {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'{' | b'[' | b',' | b':' if !in_text => count += 1,
+            _ => {}
+        }
+    }
+    count <= ADMIN_VALUES_MAX
 }
 
 fn urlencoded(content: &[u8]) -> Result<Form, Failure> {
@@ -166,7 +186,7 @@ fn decode(text: &[u8]) -> Result<String, Failure> {
         .map_err(|_| Failure::bad_request("Cannot parse form body: not UTF-8"))
 }
 
-async fn multipart(content_type: &str, content: Bytes) -> Result<Form, Failure> {
+async fn multipart(content_type: &str, content: Bytes, yaml: Yaml) -> Result<Form, Failure> {
     let refuse = |_| Failure::bad_request("Cannot parse multipart body");
     let boundary = multer::parse_boundary(content_type).map_err(refuse)?;
     let mut parts = Multipart::new(BodyDataStream::new(Full::new(content)), boundary);
@@ -185,6 +205,9 @@ async fn multipart(content_type: &str, content: Bytes) -> Result<Form, Failure> 
             .is_some_and(|mime| mime.essence_str() == "application/json");
         let value = part.bytes().await.map_err(refuse)?;
         let leaf = match is_json {
+            true if yaml == Yaml::Refused && !has_few_values(&value) => {
+                return Err(too_many_arguments());
+            }
             true => serde_json::from_slice(&value)
                 .map(Leaf::Json)
                 .map_err(|_| Failure::bad_request("Cannot parse JSON body"))?,

@@ -535,3 +535,32 @@ fn no_content_makes_it_panic() {
         }
     }
 }
+
+/// Two bytes of content for a hundred of memory: ten megabytes would take half a gigabyte, from each client.
+#[test]
+fn more_values_than_an_entity_has() {
+    // With `{`, `:`, `[` and the commas between.
+    let list = |count: usize| format!("{{\"a\":[{}]}}", vec!["1"; count - 2].join(","));
+    let part = |text: &str| parts(&[("\"a\"\r\nContent-Type: application/json", text)]);
+    let text = format!("{{\"a\":\"\\\"{}\"}}", ",".repeat(ADMIN_VALUES_MAX + 1));
+    let json = "application/json";
+    let multi = "multipart/form-data; boundary=x";
+    for (kind, content, yaml, taken) in [
+        (json, list(ADMIN_VALUES_MAX), Yaml::Refused, true),
+        (json, list(ADMIN_VALUES_MAX + 1), Yaml::Refused, false),
+        (json, list(ADMIN_VALUES_MAX + 1), Yaml::Accepted, true),
+        (json, text, Yaml::Refused, true),
+        (multi, part(&list(ADMIN_VALUES_MAX)), Yaml::Refused, true),
+        (
+            multi,
+            part(&list(ADMIN_VALUES_MAX + 1)),
+            Yaml::Refused,
+            false,
+        ),
+    ] {
+        let read = read_as(&[kind], content.as_bytes(), yaml);
+        let refused = Err(Failure::bad_request("Too many arguments"));
+        assert_eq!(read.is_ok(), taken, "{kind} {}", content.len());
+        assert!(taken || read == refused, "{kind} {}", content.len());
+    }
+}

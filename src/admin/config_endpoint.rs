@@ -82,11 +82,13 @@ fn declarative(admin: &Admin) -> Result<&Declarative, Failure> {
     let there = admin.node.declarative.as_ref();
     there
         .filter(|_| admin.node.store.kind() == StoreKind::Off)
-        .ok_or_else(|| {
-            Failure::bad_request(
-                "this endpoint is only available when Kong is configured to not use a database",
-            )
-        })
+        .ok_or_else(unavailable)
+}
+
+/// What a store that is written to row by row says.
+pub fn unavailable() -> Failure {
+    let text = "this endpoint is only available when Kong is configured to not use a database";
+    Failure::bad_request(text)
 }
 
 /// The configuration is the content, or its field `config`: as text, or as it is where that is JSON (HTTPie sends

@@ -66,15 +66,19 @@ pub fn subject(endpoint: &Endpoint) -> Option<(Kind, Option<&Address>)> {
     })
 }
 
-/// Refuses what a store that is not written to cannot do, before the content is read (KONG.md §7.2).
+/// Refuses what the store cannot do, before the content is read (KONG.md §7.2): rows where it is not written to, a whole
+/// configuration where it is.
 ///
 /// # Errors
-/// 405, code 12.
+/// 405, code 12; 400.
 pub fn check_writable(
     store: StoreKind,
     endpoint: &Endpoint,
     method: Method,
 ) -> Result<(), Failure> {
+    if store != StoreKind::Off && matches!((endpoint, method), (Endpoint::Config, Method::Post)) {
+        return Err(config_endpoint::unavailable());
+    }
     if store != StoreKind::Off || matches!(endpoint, Endpoint::TargetHealth { .. }) {
         return Ok(());
     }

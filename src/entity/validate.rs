@@ -461,12 +461,12 @@ fn integer(number: &Number) -> Option<i64> {
     })
 }
 
-fn distinct(items: Vec<Value>) -> Vec<Value> {
+fn distinct(mut items: Vec<Value>) -> Vec<Value> {
     let mut seen = HashSet::with_capacity(items.len());
+    items.retain(|item| seen.insert(item.to_string()));
+    // The row may stay for years, and with it the room of what was dropped.
+    items.shrink_to_fit();
     items
-        .into_iter()
-        .filter(|item| seen.insert(item.to_string()))
-        .collect()
 }
 
 fn at_least(field: &Field, length: usize) -> Result<(), Node> {

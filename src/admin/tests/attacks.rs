@@ -251,11 +251,11 @@ async fn a_thousand_and_one_arguments() {
 
 /// Each error is fifty times what is wrong: ten megabytes of commas would be answered with half a gigabyte.
 #[tokio::test]
-async fn a_hundred_thousand_errors_in_one_request() {
+async fn fifty_thousand_errors_in_one_request() {
     let mut client = Client::connect(start(memory()).await).await;
-    let commas = vec![","; 100_000];
-    let unknown: Map<String, Value> = (0..100_000).map(|n| (format!("k{n}"), 1.into())).collect();
-    let names: Map<String, Value> = (0..100_000).map(|n| (format!("k{n}"), 1.into())).collect();
+    let commas = vec![","; 50_000];
+    let unknown: Map<String, Value> = (0..50_000).map(|n| (format!("k{n}"), 1.into())).collect();
+    let names: Map<String, Value> = (0..50_000).map(|n| (format!("k{n}"), 1.into())).collect();
     let regexes = vec!["~/("; 1_000];
     let ids: Vec<String> = (0..1_000).map(|n| id(1000 + n)).collect();
     for (target, body) in [

@@ -213,6 +213,16 @@ async fn information_endpoints_are_as_section_2_8_says() {
             }),
         ),
         step(
+            "7.2 whatever is sent",
+            "POST",
+            "/config",
+            json!(["no document"]),
+            400,
+            json!({
+                "message": "this endpoint is only available when Kong is configured to not use a database",
+            }),
+        ),
+        step(
             "CLIENTS 5.1",
             "POST",
             "/",

@@ -225,6 +225,17 @@ fn services_are_completed_with_every_field() {
     assert_eq!(row["port"].to_string(), "81");
 }
 
+/// Stored, ten thousand copies of a tag would hold 700 KB for the one that is left.
+#[test]
+fn a_set_keeps_no_room_for_what_it_drops() {
+    let row = accepted(
+        Kind::Services,
+        json!({"host": "a", "tags": vec!["t"; 10_000]}),
+    );
+    let tags = row["tags"].as_array().expect("a list");
+    assert_eq!((tags.len(), tags.capacity()), (1, 1));
+}
+
 #[test]
 fn url_shorthand_sets_four_fields() {
     for (url, protocol, host, port, path) in [

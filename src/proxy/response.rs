@@ -66,7 +66,7 @@ impl Forward<'_> {
                 self.stream
                     .flush(Some(ring::now() + send_timeout))
                     .await
-                    .map_err(|error| Fault::client(error))?;
+                    .map_err(Fault::client)?;
                 progress.interim.set(false);
             }
         };
@@ -139,7 +139,7 @@ impl Forward<'_> {
             self.stream
                 .flush(Some(ring::now() + send_timeout))
                 .await
-                .map_err(|error| Fault::client(error))?;
+                .map_err(Fault::client)?;
         } else {
             let bounds = Bounds {
                 read_timeout,

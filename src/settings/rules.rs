@@ -1,6 +1,7 @@
 //! Rules between directives, and what is accepted with a warning.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::kong_names::BUNDLED_PLUGINS;
@@ -83,11 +84,16 @@ fn one_listener_per_address(
     for (at, (name, listeners)) in lists.iter().enumerate() {
         for listen in listeners.iter().filter(|listen| listen.addr.port() != 0) {
             for (other, others) in &lists[..at] {
-                if others.iter().any(|other| other.addr == listen.addr) {
+                let taken = others.iter().find(|other| overlap(other.addr, listen.addr));
+                if let Some(taken) = taken {
+                    let by = match taken.addr == listen.addr {
+                        true => String::new(),
+                        false => format!(" ({})", taken.addr),
+                    };
                     report.error(
                         name,
                         &source(given, name),
-                        format!("{} is an address of {other} too", listen.addr),
+                        format!("{} is an address of {other} too{by}", listen.addr),
                     );
                 }
             }
@@ -113,6 +119,12 @@ fn no_proxy_protocol(
             );
         }
     }
+}
+
+/// All addresses of a family include each of them.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let wide = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one == other || (wide && one.port() == other.port() && one.is_ipv4() == other.is_ipv4())
 }
 
 /// The Admin API returns private keys: beyond loopback it is for clients with certificates, unless told otherwise.

@@ -606,6 +606,36 @@ fn status_and_proxy_cannot_share_an_address() {
         texts(&problems),
         ["flag --set: status_listen: 0.0.0.0:1 is an address of proxy_listen too"]
     );
+    // (proxy, status, what the error ends with)
+    for (proxy, status, error) in [
+        (
+            "0.0.0.0:1",
+            "127.0.0.1:1",
+            Some("127.0.0.1:1 is an address of proxy_listen too (0.0.0.0:1)"),
+        ),
+        (
+            "127.0.0.1:1",
+            "0.0.0.0:1",
+            Some("0.0.0.0:1 is an address of proxy_listen too (127.0.0.1:1)"),
+        ),
+        (
+            "[::]:1",
+            "[::1]:1",
+            Some("[::1]:1 is an address of proxy_listen too ([::]:1)"),
+        ),
+        ("0.0.0.0:1", "127.0.0.1:2", None),
+        ("0.0.0.0:1", "[::1]:1", None),
+        ("127.0.0.1:1", "127.0.0.2:1", None),
+    ] {
+        let loaded = with(&[("proxy_listen", proxy), ("status_listen", status)]);
+        let told = loaded.err().map(|problems| texts(&problems));
+        let told = told.iter().flatten().next().map(String::as_str);
+        assert_eq!(
+            told.map(|told| told.trim_start_matches("flag --set: status_listen: ")),
+            error,
+            "{proxy} and {status}"
+        );
+    }
     assert!(
         with(&[
             ("proxy_listen", "0.0.0.0:0"),

@@ -243,6 +243,10 @@ impl CoreServer {
         &self.policy
     }
 
+    pub(crate) fn tickets(&self) -> &Arc<Ticketer> {
+        &self.tickets
+    }
+
     /// The configuration for a client with this SNI, and whether it asks for a certificate.
     pub(crate) fn config(
         &self,

@@ -14,6 +14,7 @@ use super::client_auth::ClientChain;
 use super::errors::Error;
 use super::provider;
 use super::server::CoreServer;
+use super::tickets::Ticketer;
 use crate::limits::{CLIENT_HELLO_SIZE_MAX, PLAIN_METHOD_SIZE_MAX, SESSION_PLAINTEXT_BUFFERED_MAX};
 use rustls::server::{Accepted, Acceptor};
 use rustls::{AlertDescription, ClientConnection, Connection, HandshakeKind, ProtocolVersion};
@@ -183,21 +184,23 @@ impl ServerAcceptor {
         let (config, requested) = core
             .config(sni.as_deref())
             .map_err(|error| Error::refused(error.to_string(), AlertDescription::InternalError))?;
-        let connection = accepted
-            .into_connection(config)
-            .map_err(|(error, mut alert)| {
-                if let rustls::Error::General(reason) = &error {
-                    // The resolver found nothing, or TLS 1.2 no signature scheme for which rustls has no alert.
-                    return match core.policy().broken_reason(sni.as_deref()) {
-                        Some(reason) => Error::Identity { reason },
-                        None => Error::refused(reason.as_str(), AlertDescription::HandshakeFailure),
-                    };
-                }
-                let mut bytes = Vec::new();
-                let _ = alert.write_all(&mut bytes);
-                Error::protocol(&error, bytes)
-            })?;
+        let (connection, begun) = core
+            .tickets()
+            .working(None, || accepted.into_connection(config));
+        let connection = connection.map_err(|(error, mut alert)| {
+            if let rustls::Error::General(reason) = &error {
+                // The resolver found nothing, or TLS 1.2 no signature scheme for which rustls has no alert.
+                return match core.policy().broken_reason(sni.as_deref()) {
+                    Some(reason) => Error::Identity { reason },
+                    None => Error::refused(reason.as_str(), AlertDescription::HandshakeFailure),
+                };
+            }
+            let mut bytes = Vec::new();
+            let _ = alert.write_all(&mut bytes);
+            Error::protocol(&error, bytes)
+        })?;
         let mut session = Session::new(Connection::Server(connection), sni, requested);
+        session.tickets = Some((Arc::clone(core.tickets()), session.begun_if_resumed(begun)));
         // What the acceptor read beyond the hello, then what it did not read.
         session.process()?;
         let taken = session.feed(&self.rest)?;
@@ -233,6 +236,8 @@ pub struct Session {
     only_tickets: bool,
     facts: Option<Box<Facts>>,
     chain: Option<Arc<ClientChain>>,
+    /// While a server's handshake runs: what seals its tickets, and the epoch in which a resumed session began.
+    tickets: Option<(Arc<Ticketer>, Option<u64>)>,
 }
 
 /// What was agreed; for logs, metrics and headers.
@@ -271,6 +276,7 @@ impl Session {
             only_tickets: false,
             facts: None,
             chain: None,
+            tickets: None,
         }
     }
 
@@ -302,7 +308,16 @@ impl Session {
     /// Lets rustls work on what it has read.
     fn process(&mut self) -> Result<(), Error> {
         let had_output = self.connection.wants_write();
-        let state = match self.connection.process_new_packets() {
+        let processed = match self.tickets.take() {
+            None => self.connection.process_new_packets(),
+            Some((tickets, begun)) => {
+                let work = || self.connection.process_new_packets();
+                let (processed, begun) = tickets.working(begun, work);
+                self.tickets = Some((tickets, self.begun_if_resumed(begun)));
+                processed
+            }
+        };
+        let state = match processed {
             Ok(state) => state,
             Err(error) => return Err(self.failed(&error)),
         };
@@ -314,8 +329,14 @@ impl Session {
         Ok(())
     }
 
+    /// A ticket that was opened need not have been taken: it may be another name's.
+    fn begun_if_resumed(&self, begun: Option<u64>) -> Option<u64> {
+        begun.filter(|_| self.connection.handshake_kind() == Some(HandshakeKind::Resumed))
+    }
+
     /// The handshake ended with the message just processed.
     fn finish(&mut self, had_output: bool) {
+        self.tickets = None;
         let server = matches!(self.connection, Connection::Server(_));
         let version = match self.connection.protocol_version() {
             Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",

@@ -5,6 +5,9 @@
 //! clear in the ticket's header, so every core of every node that has the secret derives every key. The nonce is a
 //! counter; the key is this sealer's alone, so no nonce comes twice. What binds a ticket to the request policy it was
 //! made under is in the AAD: once a certificate is asked for, older tickets do not open.
+//!
+//! Each resumption brings a new ticket. It says in which epoch the session began, and opens no longer than a ticket of
+//! that epoch: the client proves its key again at least once in `ssl_session_timeout` (RFC 8446 §4.6.1).
 
 use super::Digest;
 use super::keys::sha256;
@@ -64,6 +67,8 @@ struct State {
     own: Option<LessSafeKey>,
     /// Tickets sealed so far, over all epochs: never reset.
     sealed: u64,
+    /// In which epoch the session at hand began, of one that is resumed: see `working`.
+    begun: Option<u64>,
     opening: HashMap<KeyName, LessSafeKey, RandomState>,
 }
 
@@ -101,6 +106,7 @@ impl Ticketer {
                 previous: None,
                 own: None,
                 sealed: 0,
+                begun: None,
                 opening: HashMap::default(),
             }),
         }
@@ -130,6 +136,19 @@ impl Ticketer {
         self.state().current.as_ref().map(|secret| secret.number)
     }
 
+    /// Runs `work` for a connection whose session began in epoch `begun`, `None`: with this very handshake. Tickets that
+    /// `work` seals go by that, or by the ticket it opens before. Returns what the connection is to be worked on with next
+    /// if it turns out to be resumed.
+    pub(crate) fn working<R>(
+        &self,
+        begun: Option<u64>,
+        work: impl FnOnce() -> R,
+    ) -> (R, Option<u64>) {
+        self.state().begun = begun;
+        let done = work();
+        (done, self.state().begun.take())
+    }
+
     /// `None`: no epoch is installed, or the ticket would be larger than `TICKET_SIZE_MAX`.
     fn seal(&self, policy: &Digest, plain: &[u8]) -> Option<Vec<u8>> {
         let size = HEADER_SIZE + plain.len() + AES_256_GCM.tag_len();
@@ -147,6 +166,7 @@ impl Ticketer {
                 epoch,
                 sealer: self.sealer,
             },
+            begun: state.begun.unwrap_or(epoch),
             counter,
         };
         let mut ticket = Vec::with_capacity(size);
@@ -176,12 +196,16 @@ impl Ticketer {
 
         let mut state = self.state();
         let state = &mut *state;
-        let secret = [&state.current, &state.previous]
-            .into_iter()
-            .flatten()
-            .find(|secret| secret.number == header.name.epoch)?;
+        let held = |epoch: u64| {
+            let secrets = [&state.current, &state.previous].into_iter().flatten();
+            secrets.into_iter().find(|secret| secret.number == epoch)
+        };
+        held(header.begun)?;
+        let secret = held(header.name.epoch)?;
         if let Some(key) = state.opening.get(&header.name) {
-            return decrypted(key, header, aad, sealed);
+            let plain = decrypted(key, header, aad, sealed)?;
+            state.begun = Some(header.begun);
+            return Some(plain);
         }
         // A key is kept only after it opened something: a stranger's headers must not fill the cache.
         let key = header.name.key(secret)?;
@@ -190,6 +214,7 @@ impl Ticketer {
             state.opening.clear();
         }
         state.opening.insert(header.name, key);
+        state.begun = Some(header.begun);
         Some(plain)
     }
 
@@ -281,11 +306,13 @@ impl KeyType for KeySize {
 #[derive(Clone, Copy)]
 struct Header {
     name: KeyName,
+    /// Epoch of the session's first handshake.
+    begun: u64,
     counter: u64,
 }
 
-const VERSION: u8 = 1;
-const HEADER_SIZE: usize = 1 + 8 + 16 + 2 + 16 + 4 + 8;
+const VERSION: u8 = 2;
+const HEADER_SIZE: usize = 1 + 8 + 16 + 2 + 16 + 4 + 8 + 8;
 
 impl Header {
     fn write(&self, out: &mut Vec<u8>) {
@@ -295,6 +322,7 @@ impl Header {
         out.extend_from_slice(&self.name.sealer.core.to_be_bytes());
         out.extend_from_slice(&self.name.sealer.process);
         out.extend_from_slice(&self.name.sealer.instance.to_be_bytes());
+        out.extend_from_slice(&self.begun.to_be_bytes());
         out.extend_from_slice(&self.counter.to_be_bytes());
     }
 
@@ -308,6 +336,7 @@ impl Header {
         let (core, rest) = rest.split_first_chunk()?;
         let (process, rest) = rest.split_first_chunk()?;
         let (instance, rest) = rest.split_first_chunk()?;
+        let (begun, rest) = rest.split_first_chunk()?;
         let counter = rest.try_into().ok()?;
         Some(Self {
             name: KeyName {
@@ -319,6 +348,7 @@ impl Header {
                     instance: u32::from_be_bytes(*instance),
                 },
             },
+            begun: u64::from_be_bytes(*begun),
             counter: u64::from_be_bytes(counter),
         })
     }
@@ -369,192 +399,4 @@ pub(crate) fn request_digest<'a>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NODE: [u8; 16] = [1; 16];
-    const PROCESS: [u8; 16] = [2; 16];
-
-    fn secret(number: u64) -> EpochSecret {
-        EpochSecret {
-            number,
-            secret: [u8::try_from(number).unwrap() ^ 0x5a; 32],
-        }
-    }
-
-    fn ticketer(
-        node: [u8; 16],
-        core: u16,
-        process: [u8; 16],
-        current: u64,
-        previous: Option<u64>,
-    ) -> Ticketer {
-        let ticketer = Ticketer::new(node, core, process);
-        ticketer.install(secret(current), previous.map(secret));
-        ticketer
-    }
-
-    #[test]
-    fn a_ticket_opens_on_every_core_process_and_node_that_has_the_epoch() {
-        let policy = request_digest(true, [b"ca".as_slice()]);
-        let sealer = ticketer(NODE, 0, PROCESS, 7, None);
-        let ticket = sealer.seal(&policy, b"session").unwrap();
-        for opener in [
-            &sealer,
-            &ticketer(NODE, 1, PROCESS, 7, None),
-            &ticketer([9; 16], 63, [8; 16], 8, Some(7)),
-        ] {
-            assert_eq!(
-                opener.open(&policy, &ticket).as_deref(),
-                Some(b"session".as_slice())
-            );
-            assert_eq!(
-                opener.open(&policy, &ticket).as_deref(),
-                Some(b"session".as_slice()),
-                "by the kept key"
-            );
-        }
-    }
-
-    #[test]
-    fn a_ticket_dies_with_its_epoch() {
-        let policy = request_digest(false, []);
-        let ticketer = ticketer(NODE, 0, PROCESS, 1, None);
-        let ticket = ticketer.seal(&policy, b"session").unwrap();
-        ticketer.install(secret(2), Some(secret(1)));
-        assert!(
-            ticketer.open(&policy, &ticket).is_some(),
-            "the previous epoch is accepted"
-        );
-        ticketer.install(secret(3), Some(secret(2)));
-        assert!(ticketer.open(&policy, &ticket).is_none());
-        assert!(ticketer.state().opening.is_empty(), "its key is gone too");
-    }
-
-    #[test]
-    fn the_same_epoch_number_with_another_secret_opens_nothing() {
-        let policy = request_digest(false, []);
-        let one = ticketer(NODE, 0, PROCESS, 1, None);
-        let ticket = one.seal(&policy, b"session").unwrap();
-        let other = Ticketer::new(NODE, 0, PROCESS);
-        other.install(
-            EpochSecret {
-                number: 1,
-                secret: [0; 32],
-            },
-            None,
-        );
-        assert!(other.open(&policy, &ticket).is_none());
-    }
-
-    #[test]
-    fn a_ticket_of_another_request_policy_does_not_open() {
-        let policies = [
-            request_digest(false, []),
-            request_digest(true, []),
-            request_digest(true, [b"ca".as_slice()]),
-            request_digest(true, [b"c".as_slice(), b"a".as_slice()]),
-        ];
-        let ticketer = ticketer(NODE, 0, PROCESS, 1, None);
-        for (i, sealed) in policies.iter().enumerate() {
-            let ticket = ticketer.seal(sealed, b"session").unwrap();
-            for (j, opened) in policies.iter().enumerate() {
-                assert_eq!(ticketer.open(opened, &ticket).is_some(), i == j);
-            }
-        }
-    }
-
-    #[test]
-    fn a_ticket_changed_in_any_byte_or_cut_is_refused_and_leaves_no_key() {
-        let policy = request_digest(true, []);
-        let opener = ticketer(NODE, 1, PROCESS, 1, None);
-        let ticket = ticketer(NODE, 0, PROCESS, 1, None)
-            .seal(&policy, b"session")
-            .unwrap();
-        for at in 0..ticket.len() {
-            let mut changed = ticket.clone();
-            changed[at] ^= 1;
-            assert!(opener.open(&policy, &changed).is_none(), "byte {at}");
-            assert!(opener.open(&policy, &ticket[..at]).is_none(), "cut at {at}");
-        }
-        assert!(opener.state().opening.is_empty());
-        assert!(opener.open(&policy, &ticket).is_some());
-    }
-
-    #[test]
-    fn no_nonce_comes_twice_under_one_key() {
-        let policy = request_digest(false, []);
-        let first = ticketer(NODE, 0, PROCESS, 1, None);
-        let again = ticketer(NODE, 0, PROCESS, 1, None);
-        let mut heads = std::collections::HashSet::new();
-        for round in 0..3 {
-            // The same epoch installed again must not start the counter anew.
-            first.install(secret(1), None);
-            for _ in 0..100 {
-                for ticketer in [&first, &again] {
-                    let ticket = ticketer.seal(&policy, b"session").unwrap();
-                    assert!(
-                        heads.insert(ticket[..HEADER_SIZE].to_vec()),
-                        "round {round}"
-                    );
-                }
-            }
-        }
-        assert_eq!(heads.len(), 600);
-    }
-
-    #[test]
-    fn a_ticket_is_at_most_4_kb() {
-        let policy = request_digest(true, []);
-        let ticketer = ticketer(NODE, 0, PROCESS, 1, None);
-        let room = TICKET_SIZE_MAX - HEADER_SIZE - AES_256_GCM.tag_len();
-        assert_eq!(
-            ticketer.seal(&policy, &vec![0; room]).unwrap().len(),
-            TICKET_SIZE_MAX
-        );
-        assert!(ticketer.seal(&policy, &vec![0; room + 1]).is_none());
-        assert!(
-            ticketer
-                .open(&policy, &vec![1; TICKET_SIZE_MAX + 1])
-                .is_none()
-        );
-    }
-
-    #[test]
-    fn without_an_epoch_nothing_is_sealed_or_opened() {
-        let policy = request_digest(false, []);
-        let ticket = ticketer(NODE, 0, PROCESS, 1, None)
-            .seal(&policy, b"session")
-            .unwrap();
-        let empty = Ticketer::new(NODE, 0, PROCESS);
-        assert!(empty.seal(&policy, b"session").is_none());
-        assert!(empty.open(&policy, &ticket).is_none());
-    }
-
-    #[test]
-    fn the_cache_of_keys_is_bounded() {
-        let policy = request_digest(false, []);
-        let opener = ticketer(NODE, 0, PROCESS, 1, None);
-        for core in 0..u16::try_from(TICKET_KEYS_CACHED_MAX + 10).unwrap() {
-            let ticket = ticketer(NODE, core, PROCESS, 1, None)
-                .seal(&policy, b"s")
-                .unwrap();
-            assert!(opener.open(&policy, &ticket).is_some());
-            assert!(opener.state().opening.len() <= TICKET_KEYS_CACHED_MAX);
-        }
-    }
-
-    #[test]
-    fn what_clients_are_told_is_the_session_timeout_up_to_a_week() {
-        let ticketer = Arc::new(ticketer(NODE, 0, PROCESS, 1, None));
-        for (timeout, told) in [(86_400, 86_400), (1_000_000, 604_800), (1, 1), (0, 0)] {
-            let tickets = PolicyTickets::new(Arc::clone(&ticketer), [0; 32], timeout);
-            assert_eq!(tickets.lifetime(), told);
-        }
-    }
-
-    #[test]
-    fn debug_shows_no_secret() {
-        assert_eq!(format!("{:?}", secret(3)), "EpochSecret { number: 3, .. }");
-    }
-}
+mod tests;

@@ -105,6 +105,33 @@ fn a_session_is_not_resumed_where_it_must_not_be() {
     }
 }
 
+/// RFC 8446 §4.6.1: each resumption brings a new ticket, but the key was proven in the first handshake alone.
+#[test]
+fn resuming_again_and_again_does_not_put_off_the_next_full_handshake() {
+    for version in Version::ALL {
+        for hello_retry in [false, true] {
+            let core = |epoch| {
+                let mut gateway = Gateway::asking("*", &[]).tickets(ticketer(0, epoch));
+                if hello_retry {
+                    // Not the group the client guesses.
+                    gateway.settings.groups = groups_from_names(["P-384"]).unwrap();
+                }
+                gateway.core()
+            };
+            let (client, _) = Client::with(Some(client_key()), version);
+            let config = client.resuming().config();
+            let kinds = [1, 2, 2, 3, 4, 4, 5].map(|epoch| {
+                let (session, client) = connect(&core(epoch), &config, "a.test").unwrap();
+                assert!(session.client_chain().is_some());
+                resumed(&session, &client)
+            });
+            // Begun in 1 it ends with 2, begun in 3 it ends with 4.
+            let expected = [false, true, true, false, true, true, false];
+            assert_eq!(kinds, expected, "{version:?}, hello retry {hello_retry}");
+        }
+    }
+}
+
 #[test]
 fn without_tickets_none_is_sent_and_nothing_resumes() {
     for version in Version::ALL {

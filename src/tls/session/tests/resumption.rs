@@ -114,7 +114,7 @@ fn resuming_again_and_again_does_not_put_off_the_next_full_handshake() {
                 let mut gateway = Gateway::asking("*", &[]).tickets(ticketer(0, epoch));
                 if hello_retry {
                     // Not the group the client guesses.
-                    gateway.settings.groups = groups_from_names(["P-384"]).unwrap();
+                    gateway.settings.groups = vec![NamedGroup::secp384r1.into()];
                 }
                 gateway.core()
             };

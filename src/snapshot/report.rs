@@ -115,3 +115,57 @@ impl fmt::Display for Warning {
         write!(f, "{} {}: {}", self.kind.name(), self.id, self.text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn entity(row: serde_json::Value) -> Entity {
+        serde_json::from_value(row).expect("an object")
+    }
+
+    #[test]
+    fn a_problem_is_told_with_the_row_by_id_and_name() {
+        let id = Uuid::from_u128(1);
+        let problem = |kind| Problem {
+            kind: Some(kind),
+            id: Some(id),
+            text: "acl: no".to_owned(),
+        };
+        let mut config = Config::default();
+        for (kind, key, name) in [
+            (Kind::Consumers, "username", "ada"),
+            (Kind::Plugins, "name", "acl"),
+        ] {
+            config.insert(kind, id, entity(json!({"id": id, (key): name})));
+        }
+        for (kind, told) in [
+            (Kind::Consumers, format!("consumers {id} (ada): acl: no")),
+            (Kind::Plugins, format!("plugins {id}: acl: no")),
+            (Kind::Routes, format!("routes {id}: acl: no")),
+        ] {
+            assert_eq!(problem(kind).told(&config), told);
+        }
+    }
+
+    /// The reader's text names no field, and may quote what it found.
+    #[test]
+    fn a_row_that_does_not_fit_is_told_by_its_fields() {
+        let reason = || "invalid type: string \"secret\", expected a boolean".to_owned();
+        let service = |more: (&str, serde_json::Value)| {
+            let mut row = entity(json!({"name": "s", "host": "h"}));
+            row.insert(more.0.to_owned(), more.1);
+            misfit(Kind::Services, &row, reason())
+        };
+        assert_eq!(
+            service(("enabled", json!("secret"))),
+            "enabled: expected a boolean"
+        );
+        assert_eq!(
+            service(("port", json!(80))),
+            reason(),
+            "the table finds nothing"
+        );
+    }
+}

@@ -207,13 +207,20 @@ impl Resolver {
         } else {
             self.hosts.lookup(relative, now).await?
         };
+        // As with DNS, the first type of `order` that has addresses is the answer. Addresses are tried in turn: one of a type
+        // nobody asks for (`localhost` is ::1 too) would be refused where the service listens on the other.
+        let first = self.settings.order.iter().find_map(|kind| {
+            let ipv6 = match kind {
+                Order::A => false,
+                Order::Aaaa => true,
+                Order::Last | Order::Srv | Order::Cname => return None,
+            };
+            ips.iter().any(|ip| ip.is_ipv6() == ipv6).then_some(ipv6)
+        });
+        if let Some(ipv6) = first {
+            ips.retain(|ip| ip.is_ipv6() == ipv6);
+        }
         ips.truncate(RESOLVE_ADDRESSES_MAX);
-        let place = |wanted: Order| self.settings.order.iter().position(|o| *o == wanted);
-        let ipv6_first = match (place(Order::A), place(Order::Aaaa)) {
-            (Some(a), Some(aaaa)) => aaaa < a,
-            (a, aaaa) => a.is_none() && aaaa.is_some(),
-        };
-        ips.sort_by_key(|ip| ip.is_ipv6() != ipv6_first);
         let addresses = ips.into_iter().map(|ip| Address { ip, port: None });
         Some(addresses.collect())
     }

@@ -318,3 +318,24 @@ fn names_are_resolved_and_their_addresses_tried_in_turn() {
         );
     }
 }
+
+/// `localhost` is ::1 too; with Kong's dns_order nobody asks for that, and what listens on 127.0.0.1 is always met.
+#[test]
+fn a_service_on_localhost_is_met_at_each_request() {
+    let upstream = Upstream::echo();
+    let url = format!("http://localhost:{}", upstream.port());
+    let more = json!({"url": url, "retries": 0});
+    let gateway = Setup::new(routed(&upstream, more)).start();
+    for number in 0..6 {
+        let mut client = Client::plain(gateway.http());
+        let response = client.get("a", "/");
+        assert_eq!(
+            response.status,
+            200,
+            "request {number}: {}",
+            response.text()
+        );
+    }
+    let log = gateway.error_log();
+    assert!(!log.contains("connect() failed"), "{log}");
+}

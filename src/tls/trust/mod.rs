@@ -6,7 +6,7 @@
 pub(in crate::tls) mod path;
 mod reason;
 #[cfg(test)]
-pub(in crate::tls) mod testpki;
+pub(crate) mod testpki;
 #[cfg(test)]
 mod tests;
 

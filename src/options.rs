@@ -1,4 +1,4 @@
-//! What the data plane needs of the settings, in the form it uses: fixed from start to stop.
+//! What the data plane needs of the settings, in the form it uses: fixed from one publication to the next.
 
 use crate::http1::error_body::{Format, Templates};
 use crate::settings::Cidr;

@@ -206,16 +206,17 @@ async fn serve_request(
             find_route(&view, client, head, raw, path, router_scratch)
         })
         .and_then(|(route, matched)| {
-            check_protocol(route, &exchange.borrow(), head, raw)?;
+            check_protocol(&route, &exchange.borrow(), head, raw)?;
             Ok((route, matched))
         });
-    let (route, path_matched) = match judged {
+    let (held, path_matched) = match judged {
         Ok(found) => found,
         Err(refusal) => {
             let close = must_close(&refusal);
             return turn.answer(refusal, close).await;
         }
     };
+    let route: &Route = &held;
     let turn = Turn {
         route: Some(route),
         ..turn
@@ -231,6 +232,8 @@ async fn serve_request(
             return turn.answer(refusal, close).await;
         }
     };
+    // From here on the route is enough: a snapshot must not live as long as a tunnel.
+    drop(view);
     exchange.borrow_mut().client_verify = permit.admitted().client_verify.clone();
     let admitted = permit.share();
     let Some(service) = &route.service else {

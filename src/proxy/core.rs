@@ -16,10 +16,11 @@ use crate::tls::server::CoreServer;
 use crate::tls::tickets::Ticketer;
 use crate::tls::upstream::CoreUpstream;
 use crate::{http1, limits};
+use ahash::RandomState;
 use crossbeam::channel::Receiver;
 use monoio::time::Instant;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -30,11 +31,18 @@ use uuid::Uuid;
 pub struct View {
     pub snapshot: Arc<Snapshot>,
     pub server: CoreServer,
+    /// Those that some exchange of this core has asked for: their counters are this core's alone.
+    held: RefCell<HashMap<u32, HeldRoute, RandomState>>,
     /// Last, so that it goes when nothing else of this view holds the snapshot.
     _return: Return,
 }
 
-/// Sends a snapshot back to the control side when the last request of this core that saw it has ended.
+/// A route without the snapshot it is of: what an exchange keeps once it is admitted. A tunnel lives for days, and a
+/// snapshot kept for each would be a routing table kept for each.
+pub type HeldRoute = Rc<Arc<Route>>;
+
+/// Sends a snapshot back to the control side when the last request of this core that is matched or admitted by it has
+/// moved on.
 struct Return(Option<Arc<Snapshot>>, Outbox);
 
 impl Drop for Return {
@@ -51,9 +59,20 @@ impl View {
         let server = CoreServer::new(snapshot.server.clone(), tickets.clone());
         Rc::new(View {
             _return: Return(Some(snapshot.clone()), up.clone()),
+            held: RefCell::default(),
             snapshot,
             server,
         })
+    }
+
+    pub fn hold(&self, handle: u32) -> Option<HeldRoute> {
+        let mut held = self.held.borrow_mut();
+        if let Some(route) = held.get(&handle) {
+            return Some(route.clone());
+        }
+        let route = Rc::new(self.snapshot.routes.get(handle)?.clone());
+        held.insert(handle, route.clone());
+        Some(route)
     }
 
     pub fn route(&self, id: Uuid) -> Option<&Arc<Route>> {
@@ -419,5 +438,60 @@ impl Core {
     /// Now and `timeout` later.
     pub fn deadline(&self, timeout: std::time::Duration) -> Instant {
         ring::now() + timeout
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entity::validate::{self, Context};
+    use crate::entity::{Config, Kind};
+    use crate::mailbox::mailboxes;
+    use crate::snapshot::testing::Recorder;
+    use crate::snapshot::{Compiler, Globals};
+
+    #[test]
+    fn an_exchange_keeps_its_route_and_not_the_snapshot() {
+        let id = Uuid::from_u128(7);
+        let row = serde_json::json!({"id": id, "name": "r", "paths": ["/"]});
+        let context = Context {
+            now_ms: 0,
+            find: &|_, _| None,
+            yaml: false,
+            plugins: None,
+        };
+        let row = serde_json::from_value(row).unwrap();
+        let row = validate::insert(Kind::Routes, row, &context).expect("a good route");
+        let mut config = Config::default();
+        config.insert(Kind::Routes, id, row);
+        let globals: Globals<Recorder> = Globals {
+            default_pairs: Vec::new(),
+            server: Arc::new(()),
+            client_pair: None,
+            proxy_ssl_verify: None,
+            tls_certificate_verify: false,
+            verify_depth: 1,
+            fallback_verify_depth: 1,
+            proxy_trust: None,
+            fallback_trust: None,
+            traditional: false,
+            advised: false,
+        };
+        let compiled = Compiler::new(globals.clone()).full(&Recorder::default(), &config, &globals);
+        let snapshot = Arc::new(compiled.expect("it compiles").0);
+        let (_post, boxes, inbox) = mailboxes(1).unwrap();
+        let tickets = Arc::new(Ticketer::new([0; 16], 0, [0; 16]));
+        let kept = Arc::downgrade(&snapshot);
+        let view = View::new(snapshot, &tickets, &boxes[0].up);
+        let (one, two) = (view.hold(0).unwrap(), view.hold(0).unwrap());
+        assert!(Rc::ptr_eq(&one, &two), "counted on this core alone");
+        assert!(view.hold(1).is_none());
+        drop(view);
+        let Ok(Up::Released(released)) = inbox.up.try_recv() else {
+            panic!("the snapshot was not sent back");
+        };
+        drop(released);
+        assert!(kept.upgrade().is_none(), "nobody has it any more");
+        assert_eq!(one.name.as_deref(), Some("r"));
     }
 }

@@ -6,7 +6,7 @@ use crate::http1::fields;
 use crate::http1::framing::{self, Framing};
 use crate::http1::head::{self, Method, TargetForm};
 use crate::options::{Options, RealIp};
-use crate::proxy::core::{Core, View};
+use crate::proxy::core::{Core, HeldRoute, View};
 use crate::proxy::exchange::{Client, Exchange, Refusal};
 use crate::proxy::rewrite;
 use crate::router;
@@ -15,7 +15,6 @@ use crate::snapshot::Route;
 use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 pub(super) fn check_method(
     head: &head::RequestHead,
@@ -110,14 +109,14 @@ fn parse_ip(text: &[u8]) -> Option<IpAddr> {
 ///
 /// A path that its target may read as another (`/api%2Fadmin`, `/api;x/admin`) is refused where that other one leads to a
 /// route with plugins this one does not have: what it protects must not be had under another spelling.
-pub(super) fn find_route<'v>(
-    view: &'v View,
+pub(super) fn find_route(
+    view: &View,
     client: &Client,
     head: &head::RequestHead,
     raw: &[u8],
     path: &[u8],
     scratch: &mut router::Scratch,
-) -> Result<(&'v Arc<Route>, Option<usize>), Refusal> {
+) -> Result<(HeldRoute, Option<usize>), Refusal> {
     let host = head
         .authority
         .map(|authority| rewrite::host_of(authority.of(raw)))
@@ -131,12 +130,10 @@ pub(super) fn find_route<'v>(
         tls: client.tls.as_ref().map(|facts| facts.sni.as_deref()),
         headers: &lookup,
     };
-    let mut find = |query: &router::Query<'_>| {
-        let found = view.snapshot.router.find(query, scratch)?;
-        Some((view.snapshot.routes.get(found.handle)?, found.path_matched))
-    };
-    let (route, matched) =
-        find(&query).ok_or_else(|| Refusal::kong(404, "no Route matched with those values"))?;
+    let mut find = |query: &router::Query<'_>| view.snapshot.router.find(query, scratch);
+    let (route, matched) = find(&query)
+        .and_then(|found| Some((view.hold(found.handle)?, found.path_matched)))
+        .ok_or_else(|| Refusal::kong(404, "no Route matched with those values"))?;
     // Most paths have but one reading: nothing is allocated for those.
     let mut path = Vec::new();
     for reading in [Reading::Separators, Reading::Parameters] {
@@ -147,7 +144,8 @@ pub(super) fn find_route<'v>(
             path: &path,
             ..query
         });
-        if other.is_some_and(|(other, _)| other.plugins.guards_beyond(&route.plugins)) {
+        let other = other.and_then(|other| view.snapshot.routes.get(other.handle));
+        if other.is_some_and(|other| other.plugins.guards_beyond(&route.plugins)) {
             let reason = "the target may read the path as one that another route protects";
             return Err(Refusal::layer(400, reason));
         }

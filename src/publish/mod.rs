@@ -4,6 +4,8 @@
 //! - `live`: which revision of the store every core serves.
 //! - `expiry`: which certificates expire first.
 
+#[cfg(test)]
+mod answers;
 mod expiry;
 mod live;
 mod thread;

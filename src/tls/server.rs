@@ -184,6 +184,13 @@ impl ServerPolicy {
             .map_or(&self.default, |identity| identity)
     }
 
+    /// Digests of the chains that a client with this SNI may be shown, or why it is shown none.
+    #[cfg(test)]
+    pub(crate) fn shows(&self, sni: Option<&str>) -> Result<Vec<Digest>, Box<str>> {
+        let pairs = self.identity_for(sni).pairs()?.iter();
+        Ok(pairs.map(|pair| *pair.chain_digest()).collect())
+    }
+
     fn certified(
         &self,
         sni: Option<&str>,

@@ -7,7 +7,7 @@ mod counted;
 pub(in crate::tls) mod path;
 mod reason;
 #[cfg(test)]
-pub(in crate::tls) mod testpki;
+pub(crate) mod testpki;
 #[cfg(test)]
 mod tests;
 

@@ -19,6 +19,7 @@ use crate::proxy::tunnel;
 use crate::ring;
 use crate::snapshot::{Host, Route, Scheme, Service, server_name};
 use crate::telemetry::metrics::Pool;
+use crate::tls::Digest;
 use smallvec::{SmallVec, smallvec};
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -374,7 +375,14 @@ impl Forward<'_> {
                     request_count: upstream.requests,
                     request_count_max: self.core.options().pool_requests_max,
                 };
-                if framing::upstream_persistence(&upstream_exchange) == Persistence::Persist {
+                // Idle ones of an identity that lost its last service were closed when it did (`Core::switch`).
+                let wanted = |tls: &Digest| {
+                    let view = self.core.view();
+                    view.snapshot.upstream_identities.contains(tls)
+                };
+                if framing::upstream_persistence(&upstream_exchange) == Persistence::Persist
+                    && key.tls.as_ref().is_none_or(wanted)
+                {
                     upstream.stream.release(self.core);
                     self.core.pool.put(key, upstream);
                 }
@@ -472,7 +480,7 @@ struct Identity<'a> {
 }
 
 impl Identity<'_> {
-    fn fingerprint(&self) -> Option<crate::tls::Digest> {
+    fn fingerprint(&self) -> Option<Digest> {
         self.tls.map(|tls| tls.fingerprint)
     }
 }

@@ -1,8 +1,12 @@
 //! KONG.md §4.4: which certificate an upstream is shown, with nginx and rustls as upstreams.
 
+use crate::support::client::get;
 use crate::support::entities::{certificate, id, service_with};
 use crate::support::external::Nginx;
-use crate::support::{Ca, Client, Pair, Setup, Upstream, Value, json};
+use crate::support::upstream::Next;
+use crate::support::wire::Ended;
+use crate::support::{Ca, Client, PATIENCE, Pair, Setup, Upstream, Value, json, until};
+use std::sync::{Mutex, mpsc};
 
 /// An nginx that demands a certificate under `ca` and says whose it got.
 fn nginx(ca: &Ca, server: &Pair) -> Nginx {
@@ -164,6 +168,52 @@ fn a_pooled_connection_is_never_shared_between_certificates() {
         assert_eq!(subject_of("/one").0, "two");
         assert_eq!(subject_of("/two").0, "one");
     }
+}
+
+#[test]
+fn a_connection_in_use_while_its_certificate_is_replaced_is_closed_and_not_pooled() {
+    let ca = Ca::root("ca");
+    let (one, two) = (ca.client("one"), ca.client("two"));
+    let (answer, told) = mpsc::channel::<()>();
+    let (report, ended) = mpsc::channel();
+    let (told, report) = (Mutex::new(told), Mutex::new(report));
+    let upstream = Upstream::tls_with(
+        &ca.server(&["up.test"]),
+        Some(&ca),
+        move |request, conversation| {
+            if request.target != "/s/held" {
+                return conversation.echo(request);
+            }
+            let _ = told.lock().expect("the word").recv();
+            conversation.echo(request);
+            let (_, ended) = conversation.reader.rest();
+            let _ = report.lock().expect("the report").send(ended);
+            Next::Cut
+        },
+    );
+    let declarative = |pair: &Pair| {
+        let route = json!({"paths": ["/s"], "strip_path": false});
+        let more = json!({"client_certificate": id(1), "tls_verify": false});
+        json!({"services": [service_with("s", &upstream, route, more)], "certificates": [certificate(1, pair, &[])]})
+    };
+    let gateway = Setup::new(declarative(&one)).start();
+    let mut client = Client::plain(gateway.http());
+    client.send(get("a", "/s/held"));
+    until("the request", || {
+        (upstream.requests().len() == 1).then_some(())
+    });
+    gateway.reload(declarative(&two));
+    answer.send(()).expect("the upstream listens");
+    assert_eq!(client.response().status, 200);
+    let ended = ended.recv_timeout(PATIENCE).expect("an end");
+    assert_ne!(ended, Ended::Open, "it waits in the pool for nobody");
+    client.get("a", "/s/next").assert_status(200);
+    let subjects: Vec<_> = upstream
+        .requests()
+        .into_iter()
+        .map(|request| request.subject)
+        .collect();
+    assert_eq!(subjects, [Some("one".to_owned()), Some("two".to_owned())]);
 }
 
 #[test]

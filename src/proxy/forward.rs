@@ -1,27 +1,25 @@
 //! From an admitted request to its response's last byte: choose a connection, try it and perhaps the next, and say whether
-//! either connection may be used again. `sending` has the request half, `response` the other, `race` runs both at once.
+//! either connection may be used again. `destination` says where to, `sending` has the request half, `response` the other,
+//! `race` runs both at once.
 
 use crate::http1::framing::{self, Framing, Persistence, UpstreamExchange};
 use crate::http1::head::{self, Method, ResponseHead};
 use crate::proxy::admit::Permit;
 use crate::proxy::core::Core;
+use crate::proxy::destination::Identity;
 use crate::proxy::exchange::{Client, Exchange, Refusal};
-use crate::proxy::names;
 use crate::proxy::pool::{Key, Upstream};
 use crate::proxy::pump::{self, Emit, Mover, SourceFault};
 use crate::proxy::race::{Interrupt, Raced, race};
 use crate::proxy::response::{Fault, Progress};
-use crate::proxy::rewrite;
 use crate::proxy::sending::Unsent;
 use crate::proxy::stream::{Stream, WriteError};
 use crate::proxy::target::{self, TargetError};
 use crate::proxy::tunnel;
 use crate::ring;
-use crate::snapshot::{Host, Route, Scheme, Service, server_name};
+use crate::snapshot::{Route, Service};
 use crate::telemetry::metrics::Pool;
 use crate::tls::Digest;
-use smallvec::{SmallVec, smallvec};
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -171,63 +169,6 @@ impl Forward<'_> {
         } else {
             refusal.closing()
         })
-    }
-
-    /// The identity this request needs of its upstream connection.
-    fn identity(&self) -> Result<Identity<'_>, Refusal> {
-        let tls = match (&self.service.scheme, &self.service.tls) {
-            (Scheme::Http, _) => None,
-            (Scheme::Https, Some(Ok(tls))) => Some(tls),
-            // Fail closed: a certificate or trust store that cannot be used is never left out.
-            (Scheme::Https, Some(Err(reason))) => return Err(Refusal::layer(502, reason.clone())),
-            (Scheme::Https, None) => {
-                return Err(Refusal::layer(502, "the service has no TLS configuration"));
-            }
-            (Scheme::NotServed, _) => {
-                let mut refusal =
-                    Refusal::layer(503, "the service's protocol is not served by this version");
-                refusal.message = "The upstream server is currently unavailable".into();
-                return Err(refusal);
-            }
-        };
-        let name = match (tls, self.head.authority) {
-            (None, _) => "".into(),
-            // An HTTP/1.0 client without Host leaves nothing to preserve: then it is the service's name, as in `write_head`.
-            (Some(_), Some(authority)) if self.route.preserve_host => {
-                let host = rewrite::host_of(authority.of(self.raw));
-                let host = std::str::from_utf8(host)
-                    .map_err(|_| Refusal::layer(400, "Host is not ASCII"))?;
-                server_name(host).into()
-            }
-            (Some(_), _) => Cow::Borrowed(&*self.service.server_name),
-        };
-        Ok(Identity { name, tls })
-    }
-
-    async fn addresses(&self) -> Result<SmallVec<[SocketAddr; 4]>, Refusal> {
-        let port = self.service.port;
-        match &self.service.host {
-            Host::Ip(ip) => Ok(smallvec![SocketAddr::new(*ip, port)]),
-            Host::Name(name) => match names::resolve(self.core, name).await {
-                Ok(addresses) => Ok(addresses
-                    .iter()
-                    .map(|(ip, own)| SocketAddr::new(ip, own.unwrap_or(port)))
-                    .collect()),
-                Err(names::Unresolved(reason)) => {
-                    let mut refusal = Refusal::kong(503, "name resolution failed");
-                    refusal.reason = format!("{name}: {reason}").into();
-                    Err(refusal)
-                }
-            },
-            Host::Upstream(name) => {
-                let mut refusal =
-                    Refusal::kong(503, "failure to get a peer from the ring-balancer");
-                refusal.reason =
-                    format!("load balancing over upstream {name} is not served by this version")
-                        .into();
-                Err(refusal)
-            }
-        }
     }
 
     async fn acquire(
@@ -472,17 +413,6 @@ pub struct Buffers<'a> {
     pub response: &'a mut ResponseHead,
     /// The client's head, with the first of the content.
     pub answer: &'a mut Vec<u8>,
-}
-
-struct Identity<'a> {
-    name: Cow<'a, str>,
-    tls: Option<&'a Arc<crate::tls::upstream::UpstreamTls>>,
-}
-
-impl Identity<'_> {
-    fn fingerprint(&self) -> Option<Digest> {
-        self.tls.map(|tls| tls.fingerprint)
-    }
 }
 
 struct Content {

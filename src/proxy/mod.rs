@@ -1,10 +1,11 @@
 //! The data plane: one connection from accept to close, on one core, sharing nothing with another.
 //!
 //! `connection` reads top-down: `request` waits and reads for it, `matching` finds the route, `forward` carries the exchange
-//! (`sending` and `response`, its halves; `race`, both at once). The rest computes and returns.
+//! (`destination`, where to; `sending` and `response`, its halves; `race`, both at once). The rest computes and returns.
 pub mod admit;
 pub mod connection;
 pub mod core;
+mod destination;
 pub mod exchange;
 pub mod forward;
 pub mod handshake;

@@ -125,6 +125,13 @@ impl Node {
         let changed = [(kind, id(kind, number))];
         let applied = self.compiler.apply(&TLS, &self.config, &changed);
         self.snapshot = applied.expect("sound").0;
+        // Beside the changes in the gateway; their share of it is measured here.
+        if self.compiler.is_crowded()
+            && let Some(settled) = self.compiler.settling().run(&|| {})
+            && let Some(snapshot) = self.compiler.settle(&settled)
+        {
+            self.snapshot = snapshot;
+        }
     }
 }
 

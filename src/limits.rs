@@ -72,9 +72,12 @@ pub const DRAIN_IDLE_MS: u64 = 1000;
 pub const ROUTE_POSTINGS_MAX: usize = 1 << 16;
 /// `|` looked at in one regex before its literal prefix is given up.
 pub const ROUTE_REGEX_ALTERNATIONS_MAX: usize = 64;
-/// Routes that came or went since the routing table was made, before it is made anew. While there are any, a lookup asks
-/// two tables. Filing 128 routes costs a change about as much as its share of filing 10,000 does (`benches/changes.rs`).
+/// Routes that came or went since the routing table was made, before it is made anew, beside the changes that come
+/// meanwhile. While there are any, a lookup asks two tables. Filing 128 routes costs a change about as much as its share of
+/// filing 10,000 does (`benches/changes.rs`).
 pub const ROUTE_CHANGES_MAX: usize = 128;
+/// With more, making it anew has not kept up, and the change waits for it: each files all of them.
+pub const ROUTE_CHANGES_BEHIND_MAX: usize = 8 * ROUTE_CHANGES_MAX;
 // ── settings ──
 /// A settings file larger than this is refused (bytes): Kong's own annotated file has 90 KB.
 pub const SETTINGS_FILE_SIZE_MAX: u64 = 1 << 20;

@@ -19,7 +19,7 @@ use crate::http1::error_body::Templates;
 use crate::mailbox::{Post, Published};
 use crate::options::Options;
 use crate::snapshot::tls_glue::Tls;
-use crate::snapshot::{Compiler, Globals, Problem, Snapshot, Warning};
+use crate::snapshot::{Compiler, Globals, Problem, Settled, Settling, Snapshot, Warning};
 use crate::store::Change;
 use crate::telemetry::metrics::CertificateExpiry;
 use crate::tls::identity::Identity;
@@ -165,9 +165,19 @@ impl Publisher {
         })
     }
 
+    /// As `Compiler::settling`.
+    pub fn settling(&self) -> Settling {
+        self.compiler.settling()
+    }
+
+    /// As `Compiler::is_crowded`.
+    pub fn is_crowded(&self) -> bool {
+        self.compiler.is_crowded()
+    }
+
     /// The same configuration in a form that is looked up faster; `None`: it is.
-    pub fn settle(&mut self) -> Option<Arc<Snapshot>> {
-        let snapshot = self.compiler.settle()?;
+    pub fn settle(&mut self, settled: &Settled) -> Option<Arc<Snapshot>> {
+        let snapshot = self.compiler.settle(settled)?;
         self.facts.number = snapshot.number;
         Some(Arc::new(snapshot))
     }

@@ -2,6 +2,7 @@
 //! in which they came, and puts each outcome before every core.
 
 mod again;
+mod beside;
 mod pending;
 
 use super::live::Raise;
@@ -11,19 +12,20 @@ use crate::limits;
 use crate::mailbox::Post;
 use crate::options::Options;
 use crate::snapshot::tls_glue::Tls;
-use crate::snapshot::{Globals, Snapshot};
+use crate::snapshot::{Globals, Settled, Snapshot};
 use crate::store::fixed::Fixed;
 use crate::store::{Image, Revision, Store, Watched};
 use crate::telemetry::access::Level;
 use crate::telemetry::log;
 use crate::telemetry::metrics::CertificateExpiry;
 use again::Again;
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
+use beside::Beside;
+use crossbeam::channel::{Receiver, Sender, TryRecvError, at, bounded, never, select};
 use pending::Pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -122,6 +124,7 @@ struct Publishing {
     expiries_left: Vec<(Kind, Uuid)>,
     /// Changes have been compiled since the last time that everything was put into its fastest form.
     unsettled: bool,
+    beside: Beside,
     /// Of the newest change that was begun.
     begun: Revision,
     /// Commits since what is served.
@@ -142,6 +145,7 @@ impl Publishing {
             next: None,
             expiries_left: Vec::new(),
             unsettled: false,
+            beside: Beside::default(),
             pending: Pending::default(),
             behind: false,
             again: Again::default(),
@@ -179,43 +183,59 @@ impl Publishing {
         }
     }
 
-    /// Waits for the next order; when none comes for a while after changes, the tables are put in order meanwhile.
+    /// Waits for the next order. Until it comes: tables that are in order are taken, expiries read, and when none comes for a
+    /// while after changes the tables are put in order.
     fn next(&mut self) -> Option<Order> {
-        if let Some(order) = self.next.take() {
-            return Some(order);
-        }
-        while !self.expiries_left.is_empty() {
+        loop {
+            if let Ok(settled) = self.beside.done().try_recv() {
+                self.take_settled(settled);
+            }
+            if let Some(order) = self.next.take() {
+                return Some(order);
+            }
             match self.orders.try_recv() {
                 Ok(order) => return Some(order),
                 Err(TryRecvError::Disconnected) => return None,
-                Err(TryRecvError::Empty) => self.index_expiries(),
+                Err(TryRecvError::Empty) => {}
             }
-        }
-        if self.unsettled {
-            match self.orders.recv_timeout(SETTLE_AFTER) {
-                Ok(order) => return Some(order),
-                Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => {}
+            if !self.expiries_left.is_empty() {
+                self.index_expiries();
+                continue;
             }
-            self.unsettled = false;
-            self.guarded(|this| {
-                if let Some(snapshot) = this.parts.publisher.settle() {
-                    let config = this.parts.config.clone();
-                    this.publish(&snapshot, &config);
+            let settle_at = self.unsettled.then(|| Instant::now() + SETTLE_AFTER);
+            let due = settle_at.into_iter().chain(self.again.due()).min();
+            let timeout = due.map_or_else(never, at);
+            let done = self.beside.done();
+            select! {
+                recv(self.orders) -> order => return order.ok(),
+                recv(done) -> settled => self.take_settled(settled.unwrap_or_default()),
+                recv(timeout) -> _ => {
+                    if due == self.again.due() {
+                        self.again.begin();
+                        return Some(Order::Again);
+                    }
+                    self.unsettled = false;
+                    self.settle();
                 }
-            });
-        }
-        let Some(due) = self.again.due() else {
-            return self.orders.recv().ok();
-        };
-        match self.orders.recv_deadline(due) {
-            Ok(order) => Some(order),
-            Err(RecvTimeoutError::Disconnected) => None,
-            Err(RecvTimeoutError::Timeout) => {
-                self.again.begin();
-                Some(Order::Again)
             }
         }
+    }
+
+    fn settle(&mut self) {
+        let publisher = &self.parts.publisher;
+        self.beside.start(|| publisher.settling());
+    }
+
+    /// `None`: there was nothing to do, or it has ended in a panic.
+    fn take_settled(&mut self, settled: Option<Settled>) {
+        self.beside.end();
+        let Some(settled) = settled else { return };
+        self.guarded(|this| {
+            if let Some(snapshot) = this.parts.publisher.settle(&settled) {
+                let config = this.parts.config.clone();
+                this.publish(&snapshot, &config);
+            }
+        });
     }
 
     /// A portion of those that are left, as the rows are now.
@@ -306,6 +326,9 @@ impl Publishing {
                     log::error(Level::Warn, warning);
                 }
                 self.is_served(image.revision);
+                if self.parts.publisher.is_crowded() {
+                    self.settle();
+                }
             }
             Err(unserved) => {
                 for line in &unserved.lines {

@@ -93,6 +93,8 @@ pub(super) const GUARD_SIZE: usize = 64;
 /// A list up to this long is read as it is.
 const FLAT_SIZE_MAX: usize = 8;
 const NONE: u32 = u32::MAX;
+/// Entries or hosts between two pauses: some hundred microseconds of work.
+const PAUSE_EVERY: u32 = 256;
 
 type ByText<T> = AHashMap<Box<[u8]>, T>;
 
@@ -111,6 +113,8 @@ pub(super) struct Filed<'f> {
     pub(super) routes: &'f [Arc<Compiled>],
     /// Whether long lists of regexes get guards, which are slow to make.
     pub(super) guarded: bool,
+    /// Called between parts of the work.
+    pub(super) pause: &'f dyn Fn(),
 }
 
 impl<'f> Filed<'f> {
@@ -128,6 +132,9 @@ pub(super) fn build(filed: &Filed) -> (NameTable<Bucket>, Bucket) {
     let mut hostless = Draft::default();
     // In order of rank, so that every list comes out in it.
     for (rank, entry) in (0u32..).zip(filed.entries) {
+        if rank.is_multiple_of(PAUSE_EVERY) {
+            (filed.pause)();
+        }
         let names = filed.names(entry);
         let places = places(&entry.paths, names.hosts.len());
         if names.hosts.is_empty() {
@@ -149,10 +156,15 @@ pub(super) fn build(filed: &Filed) -> (NameTable<Bucket>, Bucket) {
             hosts.slot(&host.name).file(&places, posting);
         }
     }
-    (
-        hosts.map(|draft| draft.finish(filed)),
-        hostless.finish(filed),
-    )
+    let mut finished = 0u32;
+    let hosts = hosts.map(|draft| {
+        finished = finished.wrapping_add(1);
+        if finished.is_multiple_of(PAUSE_EVERY) {
+            (filed.pause)();
+        }
+        draft.finish(filed)
+    });
+    (hosts, hostless.finish(filed))
 }
 
 /// Where in a bucket an entry belongs.

@@ -8,7 +8,8 @@
 //! request can reach them (`index`), each list in order of precedence and only as far as the best match so far.
 //!
 //! A changed router shares the table of the one before (`with_changes`): routes that came since stand in a second, small
-//! table, and those that went are struck out. A lookup asks both, until a change too many makes one table of the two.
+//! table, and those that went are struck out. A lookup asks both, until one table is made of the two: beside the changes
+//! that come meanwhile (`settled`, `caught_up`), or by one that is too many.
 //!
 //! Deviations from Kong, on the safe side:
 //! - hosts are compared lower-cased on both sides, and one dot at their end does not count;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 use ahash::{AHashMap, AHashSet};
 use uuid::Uuid;
 
-use crate::limits::ROUTE_CHANGES_MAX;
+use crate::limits::{ROUTE_CHANGES_BEHIND_MAX, ROUTE_CHANGES_MAX};
 use compile::{Compiled, Entry, Rank};
 use index::{Bucket, Filed};
 use names::NameTable;
@@ -145,7 +146,7 @@ impl Router {
     ///
     /// A route without any category is refused: it would answer every request.
     pub fn build(specs: Vec<RouteSpec>) -> Result<Router, Vec<BuildError>> {
-        Ok(Router::of(compile::compile(&specs)?))
+        Ok(Router::of(compile::compile(&specs)?, &|| {}))
     }
 
     /// What `build` would say of this one route: each condition is judged by itself.
@@ -157,8 +158,9 @@ impl Router {
     }
 
     /// The router in which the routes of the handles `removed` are no more and those of `added` are new or, where their
-    /// handle was in use, replace what had it. Answers as one built of the remaining specs. Costs the change, and once in
-    /// `limits::ROUTE_CHANGES_MAX` changes what sorting and filing all routes costs; patterns are compiled once.
+    /// handle was in use, replace what had it. Answers as one built of the remaining specs. Costs the change, and what filing
+    /// all that came before it costs; where they are more than `limits::ROUTE_CHANGES_BEHIND_MAX` all routes are sorted and
+    /// filed. Patterns are compiled once.
     pub fn with_changes(
         &self,
         removed: &[u32],
@@ -183,41 +185,76 @@ impl Router {
             .cloned()
             .collect();
         routes.extend(added);
+        Ok(Router::changed(&self.base, struck, routes))
+    }
+
+    fn changed(base: &Arc<Base>, struck: Struck, routes: Vec<Arc<Compiled>>) -> Router {
         // To file so few anew costs no more, and one table is asked faster than two.
-        let few = self.base.routes.len() <= ROUTE_CHANGES_MAX;
-        if few || routes.len().max(struck.count) > ROUTE_CHANGES_MAX {
-            return Ok(Router::of(self.base.left(&struck).chain(routes).collect()));
+        let few = base.routes.len() <= ROUTE_CHANGES_MAX;
+        if few || routes.len().max(struck.count) > ROUTE_CHANGES_BEHIND_MAX {
+            return Router::of(base.left(&struck).chain(routes).collect(), &|| {});
         }
         if routes.is_empty() && struck.count == 0 {
-            return Ok(Router {
-                base: self.base.clone(),
+            return Router {
+                base: base.clone(),
                 changes: None,
-            });
+            };
         }
-        let (table, ranks) = Table::of(&routes, false);
-        let above = |rank: &Rank| self.base.ranks.partition_point(|held| held > rank) as u32;
-        Ok(Router {
-            base: self.base.clone(),
+        let (table, ranks) = Table::of(&routes, false, &|| {});
+        let above = |rank: &Rank| base.ranks.partition_point(|held| held > rank) as u32;
+        Router {
+            base: base.clone(),
             changes: Some(Arc::new(Changes {
                 struck,
                 table,
                 outranked: ranks.iter().map(above).collect(),
                 routes,
             })),
-        })
+        }
     }
 
-    /// The same routes in one table. `None`: they are.
-    pub fn settled(&self) -> Option<Router> {
+    /// Whether so much has changed that it is time for `settled`.
+    pub fn is_crowded(&self) -> bool {
+        let changes = self.changes.as_ref();
+        changes.is_some_and(|of| of.routes.len().max(of.struck.count) >= ROUTE_CHANGES_MAX)
+    }
+
+    /// These routes on top of `settled`, which is `before.settled()`: a router that this one came from by changes. `None`:
+    /// it has been settled meanwhile. Costs what has changed since.
+    pub fn caught_up(&self, before: &Router, settled: &Router) -> Option<Router> {
+        let (then, now) = (before.changes.as_ref()?, self.changes.as_ref()?);
+        if !Arc::ptr_eq(&self.base, &before.base) {
+            return None;
+        }
+        let kept: AHashSet<_> = now.routes.iter().map(Arc::as_ptr).collect();
+        let known: AHashSet<_> = then.routes.iter().map(Arc::as_ptr).collect();
+        let newer = now.routes.iter();
+        let newer = newer.filter(|compiled| !known.contains(&Arc::as_ptr(compiled)));
+        let routes: Vec<_> = newer.cloned().collect();
+        let gone = then.routes.iter();
+        let gone = gone.filter(|compiled| !kept.contains(&Arc::as_ptr(compiled)));
+        let places = (0u32..).zip(&self.base.routes);
+        let struck_since = places
+            .filter(|(place, _)| now.struck.contains(*place) && !then.struck.contains(*place));
+        let gone = gone.chain(struck_since.map(|(_, compiled)| compiled));
+        let mut struck = Struck::of(settled.base.routes.len());
+        for place in gone.filter_map(|gone| settled.base.places.get(&gone.route.handle)) {
+            struck.insert(*place);
+        }
+        Some(Router::changed(&settled.base, struck, routes))
+    }
+
+    /// The same routes in one table. `None`: they are. `pause` is called every now and then, some hundred microseconds apart but
+    /// for the sorting: whoever shares a CPU with what waits gives it up there.
+    pub fn settled(&self, pause: &dyn Fn()) -> Option<Router> {
         let changes = self.changes.as_ref()?;
         let left = self.base.left(&changes.struck);
-        Some(Router::of(
-            left.chain(changes.routes.iter().cloned()).collect(),
-        ))
+        let routes = left.chain(changes.routes.iter().cloned());
+        Some(Router::of(routes.collect(), pause))
     }
 
-    fn of(routes: Vec<Arc<Compiled>>) -> Router {
-        let (table, ranks) = Table::of(&routes, true);
+    fn of(routes: Vec<Arc<Compiled>>, pause: &dyn Fn()) -> Router {
+        let (table, ranks) = Table::of(&routes, true, pause);
         let places = (0u32..).zip(&routes);
         Router {
             base: Arc::new(Base {
@@ -255,12 +292,14 @@ impl Base {
 }
 
 impl Table {
-    fn of(routes: &[Arc<Compiled>], guarded: bool) -> (Table, Box<[Rank]>) {
+    fn of(routes: &[Arc<Compiled>], guarded: bool, pause: &dyn Fn()) -> (Table, Box<[Rank]>) {
         let (ranks, entries): (Vec<_>, Vec<_>) = compile::in_order(routes).into_iter().unzip();
+        pause();
         let (hosts, hostless) = index::build(&Filed {
             entries: &entries,
             routes,
             guarded,
+            pause,
         });
         let table = Table {
             entries: entries.into(),

@@ -73,6 +73,25 @@ pub struct Compiler<B: Builder> {
     number: u64,
 }
 
+/// For a thread of its own.
+pub struct Settling(Router);
+
+pub struct Settled {
+    before: Router,
+    router: Router,
+}
+
+impl Settling {
+    /// `None`: there is nothing to do. `pause`: as for `Router::settled`.
+    pub fn run(self, pause: &dyn Fn()) -> Option<Settled> {
+        let router = self.0.settled(pause)?;
+        Some(Settled {
+            before: self.0,
+            router,
+        })
+    }
+}
+
 type Compiled = Result<(Snapshot, Vec<Warning>), Vec<Problem>>;
 
 impl<B: Builder> Compiler<B> {
@@ -120,12 +139,23 @@ impl<B: Builder> Compiler<B> {
         Ok((self.take(state, server), warnings))
     }
 
-    /// The same configuration in the form that is looked up fastest, which single changes leave. `None`: it has it.
-    /// Costs as much as a few hundred changes: for when none is waiting.
-    pub fn settle(&mut self) -> Option<Snapshot> {
+    /// What brings the configuration into the form that is looked up fastest, which single changes leave. Costs as much as a
+    /// few hundred changes, and needs none of this meanwhile.
+    pub fn settling(&self) -> Settling {
+        Settling(self.state.router.clone())
+    }
+
+    /// Whether it is time for that.
+    pub fn is_crowded(&self) -> bool {
+        self.state.router.is_crowded()
+    }
+
+    /// The configuration as it is now in that form, but for what has changed since `settling`. `None`: it has it.
+    pub fn settle(&mut self, settled: &Settled) -> Option<Snapshot> {
         let server = self.state.server.clone()?;
+        let Settled { before, router } = settled;
         let mut state = self.state.clone();
-        state.router = self.state.router.settled()?;
+        state.router = self.state.router.caught_up(before, router)?;
         Some(self.take(state, server))
     }
 

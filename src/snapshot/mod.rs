@@ -23,7 +23,7 @@ pub mod testing;
 mod tests;
 pub mod tls_glue;
 
-pub use compile::{Compiler, Globals};
+pub use compile::{Compiler, Globals, Settled, Settling};
 pub use report::{Problem, Warning};
 pub use routes::Routes;
 pub use services::{Fingerprints, server_name};

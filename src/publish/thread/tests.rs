@@ -381,3 +381,45 @@ fn a_reload_that_takes_the_place_of_a_posted_configuration_says_so_once() {
         assert_eq!(warnings(posted), told);
     }
 }
+
+#[test]
+fn tables_are_put_in_order_beside_the_changes_that_come_meanwhile() {
+    let mut bench = Bench::new();
+    let route = |number: u128| {
+        let id = Uuid::from_u128(number);
+        let row = json!({
+            "id": id, "name": format!("r{number}"), "hosts": [format!("h{number}.test")], "protocols": ["http"],
+            "methods": null, "paths": null, "headers": null, "snis": null, "service": null, "regex_priority": 0,
+            "strip_path": true, "preserve_host": false, "https_redirect_status_code": 426, "path_handling": "v0",
+            "request_buffering": true, "response_buffering": true,
+        });
+        let row = Some(Arc::new(serde_json::from_value::<Entity>(row).unwrap()));
+        Change {
+            kind: Kind::Routes,
+            id,
+            row,
+        }
+    };
+    // In one table from the first.
+    let many = limits::ROUTE_CHANGES_BEHIND_MAX as u128 + 1;
+    let first = bench.store.write((0..many).map(route).collect());
+    bench.told(first);
+    let crowd = many..many + limits::ROUTE_CHANGES_MAX as u128;
+    for number in crowd.clone() {
+        assert!(!bench.publishing.parts.publisher.is_crowded());
+        let next = bench.store.write(vec![route(number)]);
+        bench.told(next);
+    }
+    // It has begun; what comes now is not in it.
+    let next = bench.store.write(vec![route(crowd.end)]);
+    bench.told(next);
+    assert!(bench.publishing.parts.publisher.is_crowded());
+    let settled = bench.publishing.beside.done().recv().expect("no panic");
+    bench.publishing.take_settled(settled);
+    assert!(!bench.publishing.parts.publisher.is_crowded());
+    bench.served();
+    let served = bench.seen.as_ref().expect("a snapshot");
+    assert_eq!(served.routes.len() as u128, crowd.end + 1);
+    assert_eq!(served.router.entry_count() as u128, crowd.end + 1);
+    assert!(!served.router.is_crowded(), "the cores have it");
+}

@@ -264,6 +264,7 @@ mod tests {
         let pki = Pki::make(now()).unwrap();
         fs::create_dir(folder.path().join(PKI)).unwrap();
         pki.write(&folder.path().join(PKI)).unwrap();
+        fs::write(folder.path().join(HOSTS), hosts()).unwrap();
         let file = folder.path().join(SETTINGS);
         fs::write(&file, settings(folder.path(), &PORTS)).unwrap();
         let invocation = Invocation {

@@ -115,8 +115,12 @@ fn match_pair(row: &Entity, cert: &str, key: &str, mismatch: &str, errors: &mut 
     match pem::public_of_key(key_text) {
         Err(reason) => errors.field(key, reason),
         Ok(public) => {
-            let leaf = plain(row, cert).and_then(leaf);
-            if leaf.is_some_and(|leaf| leaf.public_key != public) {
+            let Some(leaf) = plain(row, cert).and_then(leaf) else {
+                return;
+            };
+            if leaf.public_key.algorithm == pem::Algorithm::Other {
+                errors.field(cert, NO_SUCH_KEY);
+            } else if leaf.public_key != public {
                 errors.entity(mismatch);
             }
         }
@@ -134,6 +138,8 @@ fn types_differ(row: &Entity, _: &Context<'_>, errors: &mut Errors) {
         );
     }
 }
+
+const NO_SUCH_KEY: &str = "invalid certificate: the public key is neither RSA, nor ECDSA on P-256, P-384 or P-521, nor Ed25519";
 
 /// The field's text, unless it is unset or kept elsewhere.
 fn plain<'a>(row: &'a Entity, field: &str) -> Option<&'a str> {

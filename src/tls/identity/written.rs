@@ -1,9 +1,11 @@
 //! A certificate as somebody wrote it into a configuration: what checks and warnings look at. More lenient than
 //! [`super::Identity`]: an extension that cannot be read is no reason to refuse the text.
 
+use x509_parser::asn1_rs::Tag;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
+use x509_parser::x509::SubjectPublicKeyInfo;
 
 #[derive(Clone, Debug)]
 pub struct Written {
@@ -30,6 +32,7 @@ pub enum WrittenKey {
     Rsa {
         bits: usize,
     },
+    /// On a curve given by its name. Parameters spelt out are no key for TLS (RFC 8422 §5.4).
     Ec,
     Ed25519,
     Other,
@@ -50,7 +53,7 @@ impl Written {
                 Ok(PublicKey::RSA(rsa)) => WrittenKey::Rsa {
                     bits: rsa.key_size(),
                 },
-                Ok(PublicKey::EC(_)) => WrittenKey::Ec,
+                Ok(PublicKey::EC(_)) if has_named_curve(key) => WrittenKey::Ec,
                 _ if key.algorithm.algorithm.to_id_string() == ED25519 => WrittenKey::Ed25519,
                 _ => WrittenKey::Other,
             },
@@ -66,6 +69,11 @@ impl Written {
             ),
         })
     }
+}
+
+fn has_named_curve(key: &SubjectPublicKeyInfo<'_>) -> bool {
+    let parameters = key.algorithm.parameters.as_ref();
+    parameters.is_some_and(|parameters| parameters.tag() == Tag::Oid)
 }
 
 /// RFC 3279 §2.2.

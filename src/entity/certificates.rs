@@ -4,7 +4,7 @@ use super::pem;
 use super::schema::{EntityCheck, Field, Schema, common};
 use super::validate::Context;
 use super::{Entity, Kind, checks};
-use crate::tls::identity::Written;
+use crate::tls::identity::{Algorithm, Written};
 use serde_json::Value;
 use std::collections::HashSet;
 use uuid::Uuid;
@@ -123,8 +123,12 @@ fn match_pair(row: &Entity, cert: &str, key: &str, mismatch: &str, errors: &mut 
     match pem::public_of_key(key_text) {
         Err(reason) => errors.field(key, reason),
         Ok(public) => {
-            let leaf = text(row, cert).and_then(leaf);
-            if leaf.is_some_and(|leaf| leaf.public_key != public) {
+            let Some(leaf) = text(row, cert).and_then(leaf) else {
+                return;
+            };
+            if leaf.public_key.algorithm == Algorithm::Other {
+                errors.field(cert, NO_SUCH_KEY);
+            } else if leaf.public_key != public {
                 errors.entity(mismatch);
             }
         }
@@ -142,6 +146,8 @@ fn types_differ(row: &Entity, _: &Context<'_>, errors: &mut Errors) {
         );
     }
 }
+
+const NO_SUCH_KEY: &str = "invalid certificate: the public key is neither RSA, nor ECDSA on P-256, P-384 or P-521, nor Ed25519";
 
 /// The field's text, unless it is unset.
 fn text<'a>(row: &'a Entity, field: &str) -> Option<&'a str> {

@@ -22,6 +22,9 @@ pub const P521: &str = include_str!("fixtures/p521.crt");
 pub const P521_KEY: &str = include_str!("fixtures/p521.key");
 pub const ED25519: &str = include_str!("fixtures/ed25519.crt");
 pub const ED25519_KEY: &str = include_str!("fixtures/ed25519.key");
+/// P-256 by explicit parameters instead of its name.
+pub const EXPLICIT: &str = include_str!("fixtures/explicit.crt");
+pub const EXPLICIT_KEY: &str = include_str!("fixtures/explicit.key");
 pub const ENCRYPTED_KEY: &str = include_str!("fixtures/encrypted.key");
 /// 2027-01-01, in milliseconds.
 pub const NOW_MS: i64 = 1_798_761_600_000;

@@ -1,9 +1,11 @@
 //! A certificate as somebody wrote it into a configuration: what checks and warnings look at. More lenient than
 //! [`super::Identity`]: an extension that cannot be read is no reason to refuse the text.
 
+use x509_parser::asn1_rs::Tag;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
+use x509_parser::x509::SubjectPublicKeyInfo;
 
 #[derive(Clone, Debug)]
 pub struct Written {
@@ -36,6 +38,7 @@ pub struct WrittenKey {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Algorithm {
     Rsa,
+    /// On a curve given by its name. Parameters spelt out are no key for TLS (RFC 8422 §5.4).
     Ec,
     Ed25519,
     Other,
@@ -53,7 +56,7 @@ impl Written {
         let key = certificate.public_key();
         let (algorithm, rsa_bits) = match key.parsed() {
             Ok(PublicKey::RSA(rsa)) => (Algorithm::Rsa, rsa.key_size()),
-            Ok(PublicKey::EC(_)) => (Algorithm::Ec, 0),
+            Ok(PublicKey::EC(_)) if has_named_curve(key) => (Algorithm::Ec, 0),
             _ if key.algorithm.algorithm.to_id_string() == ED25519 => (Algorithm::Ed25519, 0),
             _ => (Algorithm::Other, 0),
         };
@@ -74,6 +77,11 @@ impl Written {
             ),
         })
     }
+}
+
+fn has_named_curve(key: &SubjectPublicKeyInfo<'_>) -> bool {
+    let parameters = key.algorithm.parameters.as_ref();
+    parameters.is_some_and(|parameters| parameters.tag() == Tag::Oid)
 }
 
 /// RFC 3279 §2.2.

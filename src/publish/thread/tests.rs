@@ -414,7 +414,10 @@ fn tables_are_put_in_order_beside_the_changes_that_come_meanwhile() {
     let next = bench.store.write(vec![route(crowd.end)]);
     bench.told(next);
     assert!(bench.publishing.parts.publisher.is_crowded());
-    let settled = bench.publishing.beside.done().recv().expect("no panic");
+    let done = bench.publishing.beside.done();
+    let settled = done
+        .recv_timeout(Duration::from_secs(60))
+        .expect("it has begun");
     bench.publishing.take_settled(settled);
     assert!(!bench.publishing.parts.publisher.is_crowded());
     bench.served();

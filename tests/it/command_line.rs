@@ -2,7 +2,8 @@
 
 use crate::support::client::get;
 use crate::support::entities::service_with;
-use crate::support::{Client, Gateway, Setup, Upstream, Value, json, until};
+use crate::support::external::weak_pair;
+use crate::support::{Client, Folder, Gateway, Setup, Upstream, Value, json, until};
 use std::process::{Command, Output};
 
 /// One route; ready means configured.
@@ -351,7 +352,10 @@ fn check_tells_what_certificates_deserve_a_look() {
         assert_eq!(lines.count(), 1, "{row}: {told}");
     }
     // An RSA key below 2048 bits can be trusted with a warning; shown to clients it cannot be.
-    let (cert, key) = weak_pair();
+    let folder = Folder::new();
+    let (cert, key) = weak_pair(folder.path());
+    let read = |path| std::fs::read_to_string(path).expect("written by openssl");
+    let (cert, key) = (read(cert), read(key));
     let prepared = Setup::new(json!({"ca_certificates": [{"cert": cert}]})).prepare();
     let output = prepared.run("check", &[]);
     assert!(
@@ -373,23 +377,4 @@ fn check_tells_what_certificates_deserve_a_look() {
         output.status.success() && err(&output).contains(&format!("'{sni}' looks like an id")),
         "{output:?}"
     );
-}
-
-/// A self-signed pair of RSA 1024 by OpenSSL: no library of ours makes one.
-fn weak_pair() -> (String, String) {
-    let folder = crate::support::Folder::new();
-    let (cert, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
-    let done = Command::new("openssl")
-        .args([
-            "req", "-x509", "-newkey", "rsa:1024", "-nodes", "-days", "30", "-subj", "/CN=weak",
-        ])
-        .arg("-keyout")
-        .arg(&key)
-        .arg("-out")
-        .arg(&cert)
-        .output()
-        .expect("openssl runs; tests/setup installs it");
-    assert!(done.status.success(), "{done:?}");
-    let read = |path| std::fs::read_to_string(path).expect("written by openssl");
-    (read(cert), read(key))
 }

@@ -1,6 +1,6 @@
 //! KONG.md §7.4: `config parse`, `db_import`, `db_export`, and `check` of a store, with the real process.
 
-use crate::support::gateway::{Prepared, sallyport};
+use crate::support::gateway::Prepared;
 use crate::support::{Ca, Client, Gateway, Leaf, Setup, Upstream, Value, json};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -13,18 +13,6 @@ fn embedded() -> Setup {
     Setup::new(json!({}))
         .set("database", "embedded")
         .set("declarative_config", "")
-}
-
-/// `sallyport config <arguments>` with these settings, in their folder.
-fn config(files: &Prepared, arguments: &[&str]) -> Output {
-    sallyport()
-        .arg("config")
-        .args(arguments)
-        .arg("-c")
-        .arg(files.conf_path())
-        .current_dir(files.folder())
-        .output()
-        .expect("the binary runs")
 }
 
 fn write(files: &Prepared, name: &str, text: &str) {
@@ -67,14 +55,14 @@ fn refused(output: &Output, parts: &[&str]) {
 #[track_caller]
 fn imported(files: &Prepared, name: &str) {
     succeeds(
-        &config(files, &["db_import", name]),
+        &files.config(&["db_import", name]),
         "parse successful, beginning import\nimport successful\n",
     );
 }
 
 #[track_caller]
 fn exported(files: &Prepared) -> String {
-    let output = config(files, &["db_export", "-"]);
+    let output = files.config(&["db_export", "-"]);
     assert!(output.status.success(), "{}", err(&output));
     out(&output)
 }
@@ -125,7 +113,7 @@ fn what_is_exported_and_imported_elsewhere_is_exported_as_the_same_bytes_and_ser
     // The support code's own.
     std::fs::remove_file(one.folder().join("kong.yml")).expect("kong.yml");
     succeeds(
-        &config(&one, &["db_export"]),
+        &one.config(&["db_export"]),
         "11 rows exported to kong.yml\n",
     );
     let text = read(&one, "kong.yml");
@@ -177,7 +165,7 @@ fn a_plugin_whose_route_has_changed_is_exported_and_imported() {
     let text = exported(gateway.files());
     let elsewhere = embedded().prepare();
     write(&elsewhere, "kong.yml", &text);
-    let output = config(&elsewhere, &["db_import", "kong.yml"]);
+    let output = elsewhere.config(&["db_import", "kong.yml"]);
     assert!(output.status.success(), "{}", err(&output));
     let told = err(&output);
     assert!(
@@ -187,7 +175,8 @@ fn a_plugin_whose_route_has_changed_is_exported_and_imported() {
     assert_eq!(exported(&elsewhere), text);
     // Over itself, too.
     assert!(
-        config(&elsewhere, &["db_import", "kong.yml"])
+        elsewhere
+            .config(&["db_import", "kong.yml"])
             .status
             .success()
     );
@@ -199,7 +188,7 @@ fn a_running_gateway_keeps_its_store_to_itself() {
     let files = gateway.files();
     let pid = format!("pid {}", gateway.pid());
     for arguments in [&["db_import", "in.yml"][..], &["db_export", "-"]] {
-        let output = config(files, arguments);
+        let output = files.config(arguments);
         refused(&output, &["database", &pid, "Admin API", "sallyport stop"]);
         assert_eq!(out(&output), "", "{arguments:?}");
     }
@@ -237,17 +226,17 @@ fn without_a_store_both_verbs_say_why() {
     write(&off, "in.yml", "_format_version: \"3.0\"\n");
     for arguments in [&["db_import", "in.yml"][..], &["db_export", "-"]] {
         refused(
-            &config(&off, arguments),
+            &off.config(arguments),
             &["database", "`off`", "database = embedded"],
         );
     }
     let files = embedded().prepare();
     refused(
-        &config(&files, &["db_export", "-"]),
+        &files.config(&["db_export", "-"]),
         &["store.redb", "no store yet"],
     );
     refused(
-        &config(&files, &["db_import", "none.yml"]),
+        &files.config(&["db_import", "none.yml"]),
         &["error: none.yml: "],
     );
     assert!(!store_of(&files).exists());
@@ -264,7 +253,7 @@ fn an_invalid_file_is_told_whole_and_makes_no_store() {
         "error: bad.yml: services[2] (name t).port: expected an integer\n",
     ];
     for verb in ["parse", "db_import"] {
-        let output = config(&files, &[verb, "bad.yml"]);
+        let output = files.config(&[verb, "bad.yml"]);
         refused(&output, &lines);
         assert_eq!(out(&output), "", "{verb}");
     }
@@ -290,7 +279,7 @@ fn a_conflict_names_entity_and_field_and_leaves_the_store_as_it_was() {
         "conflict.json",
         &document(json!([consumer(3, "fine"), consumer(4, "b")])),
     );
-    let output = config(&files, &["db_import", "conflict.json"]);
+    let output = files.config(&["db_import", "conflict.json"]);
     let four = ID.replace('1', "4");
     let two = ID.replace('1', "2");
     let line = format!(
@@ -322,12 +311,12 @@ fn an_export_replaces_a_file_only_by_force() {
     imported(&files, "in.yml");
     write(&files, "kong.yml", "mine");
     refused(
-        &config(&files, &["db_export"]),
+        &files.config(&["db_export"]),
         &["kong.yml: the file exists", "--force"],
     );
     assert_eq!(read(&files, "kong.yml"), "mine");
     succeeds(
-        &config(&files, &["db_export", "--force"]),
+        &files.config(&["db_export", "--force"]),
         "0 rows exported to kong.yml\n",
     );
     assert_eq!(

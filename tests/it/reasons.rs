@@ -2,12 +2,11 @@
 
 use crate::support::client::{TlsOptions, get};
 use crate::support::entities::{ca_certificate, mtls_auth, service, service_with};
-use crate::support::external::s_client;
+use crate::support::external::{s_client, weak_pair};
 use crate::support::upstream::Next;
 use crate::support::{Ca, Client, Gateway, Setup, TlsClient, Upstream, Value, json};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::process::Command;
 
 #[test]
 fn the_line_of_a_refused_head_says_which_request_it_was() {
@@ -77,7 +76,8 @@ fn a_handshake_that_failed_has_its_cause_in_words() {
     }))
     .start();
     let folder = crate::support::Folder::new();
-    let (cert, key) = short_pair(folder.path());
+    let (cert, key) = weak_pair(folder.path());
+    let (cert, key) = (cert.display().to_string(), key.display().to_string());
     // (options of s_client, the alert it tells, what the log says)
     let rows: [(&[&str], &str, &str); 5] = [
         (
@@ -143,22 +143,6 @@ fn a_name_that_is_not_found_tells_of_a_hosts_file_that_cannot_be_read() {
         "[warn] name backend.invalid:",
         "dns_hostsfile cannot be read",
     ]);
-}
-
-/// By OpenSSL: no library of ours makes one.
-fn short_pair(folder: &std::path::Path) -> (String, String) {
-    let (cert, key) = (folder.join("c.pem"), folder.join("k.pem"));
-    let done = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:1024", "-nodes"])
-        .args(["-subj", "/CN=short", "-keyout"])
-        .arg(&key)
-        .arg("-out")
-        .arg(&cert)
-        .output()
-        .expect("openssl runs; tests/setup installs it");
-    assert!(done.status.success(), "{done:?}");
-    let text = |path: &std::path::Path| path.display().to_string();
-    (text(&cert), text(&key))
 }
 
 /// A server of HTTP in clear text, asked for TLS: it answers at once, as nginx does.

@@ -1,6 +1,6 @@
 //! A store that holds what cannot be served: nothing is served without it, and there is a way out.
 
-use crate::support::gateway::{Prepared, sallyport};
+use crate::support::gateway::Prepared;
 use crate::support::{Ca, Client, Gateway, Setup, TlsClient, json};
 use sallyport::entity::{Entity, Kind};
 use sallyport::store::{Batch, Change, Store, embedded, wait};
@@ -13,17 +13,6 @@ const PLUGIN: &str = "22222222-2222-4222-8222-222222222222";
 
 fn text_of(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-fn config(files: &Prepared, arguments: &[&str]) -> Output {
-    sallyport()
-        .arg("config")
-        .args(arguments)
-        .arg("-c")
-        .arg(files.conf_path())
-        .current_dir(files.folder())
-        .output()
-        .expect("the binary runs")
 }
 
 #[track_caller]
@@ -92,7 +81,7 @@ fn a_row_that_cannot_be_served_refuses_the_start_by_name_and_is_mended_in_a_file
     refused(&files.run("start", &[]), &told);
     refused(&files.run("check", &[]), &told);
     // It is neither left out nor in the way of its export.
-    succeeds(&config(files, &["db_export", "out.yml"]));
+    succeeds(&files.config(&["db_export", "out.yml"]));
     let exported = gateway.read("out.yml");
     assert_eq!(
         exported.matches("status_code: teapot").count(),
@@ -100,11 +89,11 @@ fn a_row_that_cannot_be_served_refuses_the_start_by_name_and_is_mended_in_a_file
         "{exported}"
     );
     refused(
-        &config(files, &["db_import", "out.yml"]),
+        &files.config(&["db_import", "out.yml"]),
         &["out.yml", "config.status_code"],
     );
     gateway.write("out.yml", &exported.replace("teapot", "451"));
-    succeeds(&config(gateway.files(), &["db_import", "out.yml"]));
+    succeeds(&gateway.files().config(&["db_import", "out.yml"]));
     gateway.start_again();
     gateway.get("a", "/").assert_status(451);
 }
@@ -117,16 +106,16 @@ fn a_row_that_cannot_be_served_is_left_out_with_a_new_store() {
     let other = "_format_version: \"3.0\"\nconsumers:\n- username: other\n";
     gateway.write("other.yml", other);
     refused(
-        &config(files, &["db_import", "other.yml"]),
+        &files.config(&["db_import", "other.yml"]),
         &[PLUGIN, "config.status_code", "move"],
     );
-    succeeds(&config(files, &["db_export", "out.yml"]));
+    succeeds(&files.config(&["db_export", "out.yml"]));
     let exported = gateway.read("out.yml");
     let (kept, _) = exported.split_once("plugins:").expect("the plugin");
     gateway.write("out.yml", kept);
     let store = files.folder().join("prefix/store.redb");
     std::fs::rename(&store, store.with_extension("old")).expect("it is moved away");
-    succeeds(&config(files, &["db_import", "out.yml"]));
+    succeeds(&files.config(&["db_import", "out.yml"]));
     gateway.start_again();
     gateway.get("a", "/").assert_status(503);
     let mut admin = gateway.admin();

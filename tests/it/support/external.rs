@@ -3,6 +3,7 @@
 use super::{Folder, Port, until};
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// Runs a program to its end and returns its output, both streams.
@@ -119,4 +120,19 @@ impl Drop for Nginx {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Files of a self-signed certificate of RSA 1024 and of its key: no library of ours makes one.
+pub fn weak_pair(folder: &Path) -> (PathBuf, PathBuf) {
+    let (cert, key) = (folder.join("weak.crt"), folder.join("weak.key"));
+    let done = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:1024", "-nodes"])
+        .args(["-days", "30", "-subj", "/CN=weak", "-keyout"])
+        .arg(&key)
+        .arg("-out")
+        .arg(&cert)
+        .output()
+        .expect("openssl runs; tests/setup installs it");
+    assert!(done.status.success(), "{done:?}");
+    (cert, key)
 }

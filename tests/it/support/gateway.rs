@@ -262,6 +262,18 @@ impl Prepared {
         std::fs::rename(partial, self.folder.path().join("kong.yml")).expect("kong.yml");
     }
 
+    /// `sallyport config <arguments>` with these settings, in their folder.
+    pub fn config(&self, arguments: &[&str]) -> Output {
+        sallyport()
+            .arg("config")
+            .args(arguments)
+            .arg("-c")
+            .arg(self.conf_path())
+            .current_dir(self.folder())
+            .output()
+            .expect("the binary runs")
+    }
+
     /// Runs a verb to its end. A `start` that was to be refused and is not would have none.
     #[track_caller]
     pub fn run(&self, verb: &str, arguments: &[&str]) -> Output {

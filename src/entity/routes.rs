@@ -214,7 +214,9 @@ fn names_ip_or_port(address: &Value) -> Result<(), String> {
 /// router does not: look-around, back-references, sizes.
 fn path(value: &Value) -> Result<(), String> {
     checks::route_path(value)?;
-    let Some(pattern) = value.as_str().and_then(|path| path.strip_prefix('~')) else {
+    let pattern = value.as_str().and_then(|path| path.strip_prefix('~'));
+    // A longer one is refused by `regexes_compile`, unparsed.
+    let Some(pattern) = pattern.filter(|text| text.len() <= ROUTE_REGEX_TEXT_SIZE_MAX) else {
         return Ok(());
     };
     let Err(error) = Parser::new().parse(pattern) else {
@@ -228,10 +230,6 @@ fn path(value: &Value) -> Result<(), String> {
 
 /// Regexes of paths (`~/…`) and header values (`~*…`) are in the dialect of the regex crate, as in Kong's router.
 fn regexes_compile(row: &Entity, _: &Context<'_>, errors: &mut Errors) {
-    let texts = |value: &Value| -> Vec<String> {
-        let items = value.as_array().into_iter().flatten();
-        items.filter_map(Value::as_str).map(str::to_owned).collect()
-    };
     let paths = row.get("paths").map(texts).unwrap_or_default();
     let headers = row.get("headers").and_then(Value::as_object);
     let values = headers
@@ -255,6 +253,11 @@ fn regexes_compile(row: &Entity, _: &Context<'_>, errors: &mut Errors) {
     }
 }
 
+fn texts(value: &Value) -> Vec<String> {
+    let items = value.as_array().into_iter().flatten();
+    items.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
 /// In one line, as all lines of the log: the library draws the pattern with carets below it, and its reason stands last.
 fn regex_refusal(pattern: &str, error: &regex::Error) -> String {
     let text = error.to_string();
@@ -266,12 +269,8 @@ fn regex_refusal(pattern: &str, error: &regex::Error) -> String {
 }
 
 /// What the router cannot take is refused with the row, where Kong stores some of it (`/a?b`, the server name `*a.test`): a
-/// stored row that does not compile would keep every later change from being served.
+/// row that does not compile would have to be taken back, and keeps a start from starting where it is stored already.
 fn can_be_served(row: &Entity, _: &Context<'_>, errors: &mut Errors) {
-    let texts = |value: &Value| -> Vec<String> {
-        let items = value.as_array().into_iter().flatten();
-        items.filter_map(Value::as_str).map(str::to_owned).collect()
-    };
     let field = |name: &str| row.get(name).map(texts).unwrap_or_default();
     let is_http = |protocol: &String| protocol == "http" || protocol == "https";
     // What the check before has told is not told again.

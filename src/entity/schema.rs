@@ -55,7 +55,7 @@ pub struct Field {
     pub must_be_null: bool,
     /// Accepted and checked, never part of a stored row.
     pub transient: bool,
-    /// May hold `{vault://…}` in place of its value.
+    /// In a file it may be `{vault://…}`, which is followed before the row is checked.
     pub referenceable: bool,
 }
 

@@ -100,8 +100,8 @@ pub fn cause(core: &Core, exchange: &Exchange, service: Option<&Service>) {
         // Of a coding or version that is not served: no fault of ours, and scanners try both.
         Source::Error if matches!(exchange.status, 501 | 505) => Level::Info,
         Source::Error => Level::Error,
-        // A response that came from the upstream has a reason only when it was cut. nginx too: clients that have seen
-        // enough would fill the log.
+        // A response that came from the upstream has a reason only when it was cut. By its client it is information, as in
+        // nginx: those that have seen enough would fill the log.
         Source::Service if exchange.client_left => Level::Info,
         Source::Service => Level::Warn,
         Source::Exit => {

@@ -99,7 +99,7 @@ impl Forward<'_> {
             Framing::Length { remaining } => remaining <= upstream.plain().len() as u64,
             Framing::Chunked | Framing::UntilClose => false,
         };
-        let leaves_content = at_hand && !tunnel && progress.sending_ended.get().is_none();
+        let leaves_content = at_hand && !tunnel && !progress.request_written.get();
         let close =
             self.closing || ends_with_close || leaves_content || self.core.draining.raised();
         progress.persist.set(!close);

@@ -214,16 +214,17 @@ impl Publishing {
                         self.again.begin();
                         return Some(Order::Again);
                     }
-                    self.unsettled = false;
-                    self.settle();
+                    // One under way has begun before the newest changes.
+                    self.unsettled = !self.settle();
                 }
             }
         }
     }
 
-    fn settle(&mut self) {
+    /// False: that is under way already.
+    fn settle(&mut self) -> bool {
         let publisher = &self.parts.publisher;
-        self.beside.start(|| publisher.settling());
+        self.beside.start(|| publisher.settling())
     }
 
     /// `None`: there was nothing to do, or it has ended in a panic.
@@ -327,7 +328,8 @@ impl Publishing {
                 }
                 self.is_served(image.revision);
                 if self.parts.publisher.is_crowded() {
-                    self.settle();
+                    // One that is under way is followed by another after the next change.
+                    let _ = self.settle();
                 }
             }
             Err(unserved) => {

@@ -244,8 +244,8 @@ impl Router {
         Some(Router::changed(&settled.base, struck, routes))
     }
 
-    /// The same routes in one table. `None`: they are. `pause` is called every now and then, some hundred microseconds apart but
-    /// for the sorting: whoever shares a CPU with what waits gives it up there.
+    /// The same routes in one table. `None`: they are. `pause` is called every now and then, some hundred microseconds apart
+    /// but for the sorting: whoever shares a CPU with what waits gives it up there.
     pub fn settled(&self, pause: &dyn Fn()) -> Option<Router> {
         let changes = self.changes.as_ref()?;
         let left = self.base.left(&changes.struck);

@@ -122,8 +122,8 @@ impl Builder for Tls {
         ClientPair::from_pem(cert_pem, key_pem).map_err(|e| e.to_string())
     }
 
-    /// Read at the first handshake: it was checked when it was written. Text that is no PEM at all (a reference to a
-    /// vault) is known to be broken.
+    /// Read at the first handshake: it was checked when it was written. Text that is no PEM at all (a reference that an
+    /// earlier version stored) is known to be broken.
     fn identity(&self, certificate: &Arc<Entity>) -> (Identity, Option<Arc<str>>) {
         let read = |certificate: &Entity| {
             let pair = |cert: &str, key: &str| {

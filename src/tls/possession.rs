@@ -2,7 +2,7 @@
 //! words why one does not count: to rustls a key that is too short is a bad signature, and what webpki cannot read has the
 //! name of a variant.
 
-use super::identity::Identity;
+use super::identity::Written;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError};
@@ -30,7 +30,7 @@ pub(super) fn verify_tls13(
 #[derive(Debug, thiserror::Error)]
 enum Unproven {
     #[error("the certificate it sent has an RSA key of {bits} bits; at least 2048 are accepted")]
-    ShortKey { bits: u32 },
+    ShortKey { bits: usize },
     #[error("the certificate it sent cannot be read: {why}")]
     Unreadable { why: OtherError },
 }
@@ -47,11 +47,10 @@ fn explained(error: Error, cert: &CertificateDer<'_>) -> Error {
     CertificateError::Other(OtherError(Arc::new(why))).into()
 }
 
-fn short_rsa(cert: &CertificateDer<'_>) -> Option<u32> {
-    let identity = Identity::parse(cert).ok()?;
-    (&*identity.key_algorithm == "RSA" && identity.key_bits < RSA_BITS_MIN)
-        .then_some(identity.key_bits)
+fn short_rsa(cert: &CertificateDer<'_>) -> Option<usize> {
+    let bits = Written::parse(cert).ok()?.rsa_bits;
+    (1..RSA_BITS_MIN).contains(&bits).then_some(bits)
 }
 
 /// What aws-lc-rs and ring verify with: RSA_PSS_2048_8192 and its kind.
-const RSA_BITS_MIN: u32 = 2048;
+const RSA_BITS_MIN: usize = 2048;

@@ -40,9 +40,13 @@ where
         let (outcome, batch) = admin.compute(move || plan(&node, image, &*run)).await?;
         let reply = outcome?;
         let Some((batch, advice)) = batch else {
-            drop(turn);
-            // What was to be deleted is not there: who deleted it may still be waiting for the cores.
-            return until_live(admin, planned_on, reply).await;
+            turn = None;
+            // What was to be deleted is not there: who deleted it may still be waiting for the cores. If that is taken
+            // back, it may be there again.
+            match (admin.node.live)(planned_on).await {
+                Err(NotLive::TakenBack(_)) => continue,
+                live => return answer(admin, planned_on, live, reply),
+            }
         };
         if let Some(stuck) = (admin.node.stuck)()
             && !mends(&stuck, &batch)
@@ -60,7 +64,8 @@ where
                 for line in first_of(advice) {
                     admin.log(Level::Warn, &line);
                 }
-                return until_live(admin, revision, reply).await;
+                let live = (admin.node.live)(revision).await;
+                return answer(admin, revision, live, reply);
             }
             Err(CommitError::Conflict) => {
                 if turn.is_none() {
@@ -84,8 +89,8 @@ where
     Err(admin.unexpected(Level::Warn, &text))
 }
 
-async fn until_live(admin: &Admin, revision: Revision, reply: Reply) -> Outcome {
-    match (admin.node.live)(revision).await {
+fn answer(admin: &Admin, revision: Revision, live: Result<(), NotLive>, reply: Reply) -> Outcome {
+    match live {
         Ok(()) => Ok(reply),
         Err(NotLive::TakenBack(reason)) => {
             let text = format!("the change cannot be served and was not kept: {reason}");

@@ -77,3 +77,24 @@ async fn a_change_that_cannot_be_served_is_told_by_its_row_and_reason() {
         );
     }
 }
+
+/// What was not there may be there again once the change that had deleted it is taken back.
+#[tokio::test]
+async fn a_deletion_of_nothing_is_not_refused_for_a_change_of_another() {
+    let store = Arc::new(Memory::default());
+    let mut node = node(store.clone());
+    let attempts = Arc::new(AtomicU64::new(0));
+    let asked = Arc::clone(&attempts);
+    node.live = Box::new(move |_| {
+        let first = asked.fetch_add(1, Ordering::Relaxed) == 0;
+        Box::pin(std::future::ready(if first {
+            Err(NotLive::TakenBack(REASON.to_owned()))
+        } else {
+            Ok(())
+        }))
+    });
+    let mut client = Client::connect(start(node).await).await;
+    let answer = client.send("DELETE", "/consumers/one", &[], None).await;
+    assert_eq!(answer.status, 204, "{}", answer.text);
+    assert_eq!(attempts.load(Ordering::Relaxed), 2, "looked at once more");
+}

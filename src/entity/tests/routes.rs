@@ -265,4 +265,7 @@ fn a_regex_that_would_take_all_memory() {
     let more = text(most + 1);
     let (_, fields) = refused(Kind::Routes, at(format!("~{more}"), format!("~*{more}")));
     assert_eq!(fields, json!({"@entity": [reason, reason]}));
+    // Nor is it parsed: each of its characters would be a node.
+    let (_, fields) = refused(Kind::Routes, json!({"paths": [format!("~{more})")]}));
+    assert_eq!(fields, json!({"@entity": [reason]}));
 }

@@ -18,10 +18,10 @@ pub(super) struct Beside {
 }
 
 impl Beside {
-    /// Begins, unless one is under way.
-    pub fn start(&mut self, settling: impl FnOnce() -> Settling) {
+    /// Begins; false: one is under way.
+    pub fn start(&mut self, settling: impl FnOnce() -> Settling) -> bool {
         if self.done.is_some() {
-            return;
+            return false;
         }
         let settling = settling();
         let (sender, done) = bounded(1);
@@ -38,6 +38,7 @@ impl Beside {
                 format_args!("tables cannot be put in order: no thread: {error}"),
             ),
         }
+        true
     }
 
     /// Receives once when it is done, or has ended in a panic.

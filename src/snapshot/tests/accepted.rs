@@ -1,5 +1,5 @@
-//! What the entity tables accept compiles: a row that is stored and cannot be served would keep every later change from
-//! being served, and the next start from starting.
+//! What the entity tables accept compiles: a row that is stored and cannot be served would have to be taken back, and where
+//! that fails keeps the next start from starting.
 
 use super::*;
 use crate::entity::validate::{self, Context};

@@ -13,11 +13,9 @@ pub use written::{Algorithm, Written, WrittenKey};
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
-use x509_parser::asn1_rs::{FromDer, Oid};
+use x509_parser::asn1_rs::FromDer;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, NameConstraints as Parsed, ParsedExtension};
-use x509_parser::public_key::PublicKey;
-use x509_parser::x509::SubjectPublicKeyInfo;
 
 /// A certificate read for what it says about its subject.
 #[derive(Clone, Debug)]
@@ -37,10 +35,6 @@ pub struct Identity {
     pub has_san: bool,
     /// Upper-case hex, two digits a byte, as `openssl x509 -serial` prints it.
     pub serial: Box<str>,
-    /// `RSA`, `EC`, `Ed25519`, or the algorithm's OID.
-    pub key_algorithm: Box<str>,
-    /// 0 when the algorithm has no size known here.
-    pub key_bits: u32,
 }
 
 /// One value of subjectAltName.
@@ -126,7 +120,6 @@ impl Identity {
         let certificate = decode(der)?;
         let extensions = Extensions::read(&certificate)?;
         let facts = Facts::collect(&certificate, &extensions);
-        let key = certificate.public_key();
         Ok(Identity {
             subject_dn: dn::text(certificate.subject()).into(),
             issuer_dn: dn::text(certificate.issuer()).into(),
@@ -140,8 +133,6 @@ impl Identity {
                 .map_or_else(Vec::new, |names| alt_names(names)),
             has_san: extensions.alt_names.is_some(),
             serial: serial_hex(certificate.raw_serial()).into(),
-            key_algorithm: key_algorithm(key),
-            key_bits: key_bits(key),
             facts,
         })
     }
@@ -344,44 +335,6 @@ fn serial_hex(raw: &[u8]) -> String {
     text
 }
 
-fn key_algorithm(key: &SubjectPublicKeyInfo<'_>) -> Box<str> {
-    match key.algorithm.algorithm.as_bytes() {
-        RSA => "RSA".into(),
-        EC => "EC".into(),
-        ED25519 => "Ed25519".into(),
-        _ => key.algorithm.algorithm.to_string().into(),
-    }
-}
-
-fn key_bits(key: &SubjectPublicKeyInfo<'_>) -> u32 {
-    if key.algorithm.algorithm.as_bytes() == ED25519 {
-        return 256;
-    }
-    let curve = key
-        .algorithm
-        .parameters
-        .as_ref()
-        .and_then(|parameters| Oid::try_from(parameters.clone()).ok());
-    if curve.is_some_and(|curve| curve.as_bytes() == P521) {
-        return 521; // its points are padded to 528
-    }
-    match key.parsed() {
-        Ok(PublicKey::RSA(rsa)) => unsigned_bits(rsa.modulus),
-        Ok(PublicKey::EC(point)) => u32::try_from(point.key_size()).unwrap_or(0),
-        _ => 0,
-    }
-}
-
-/// Bits of a big-endian number.
-fn unsigned_bits(bytes: &[u8]) -> u32 {
-    let Some(first) = bytes.iter().position(|byte| *byte != 0) else {
-        return 0;
-    };
-    let significant = &bytes[first..];
-    let bits = significant.len() as u32 * 8;
-    bits - significant[0].leading_zeros()
-}
-
 /// id-ce 14, 15, 17, 19, 30, 35 and 37 of RFC 5280 §4.2.1.
 const READ_EXTENSIONS: [&[u8]; 7] = [
     &[0x55, 0x1d, 14],
@@ -402,11 +355,3 @@ const PASSED_OVER: [&[u8]; 6] = [
     &[0x55, 0x1d, 54],
     &[0x60, 0x86, 0x48, 0x01, 0x86, 0xf8, 0x42, 1, 1],
 ];
-/// 1.2.840.113549.1.1.1
-const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
-/// 1.2.840.10045.2.1
-const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
-/// 1.3.101.112
-const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
-/// 1.3.132.0.35
-const P521: &[u8] = &[0x2b, 0x81, 0x04, 0, 35];

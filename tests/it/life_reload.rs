@@ -1,11 +1,7 @@
 //! A bad file is refused whole and with every error; the old configuration serves on.
 
-use crate::support::client::get;
 use crate::support::entities::service;
-use crate::support::upstream::Next;
-use crate::support::{Client, Gateway, Leaf, Setup, Upstream, Value, json, until};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use crate::support::{Gateway, Leaf, Setup, Upstream, Value, json, until};
 
 /// Three errors in three places, in a document that is otherwise right.
 fn broken(upstream: &Upstream) -> Value {
@@ -198,53 +194,4 @@ fn what_needs_a_restart_is_named_and_stays_as_it_was_started() {
     gateway.get("a", "/old").assert_status(200);
     gateway.error_line(&["proxy_access_log differs from the start"]);
     assert_eq!(gateway.access_log(), "");
-}
-
-/// Exchanges outlive many configurations: each keeps its route, not the routing table it was found in.
-#[test]
-fn a_long_exchange_does_not_hold_the_routing_table_of_its_time() {
-    const TABLES: usize = 12;
-    let release = Arc::new(AtomicBool::new(false));
-    let released = release.clone();
-    let upstream = Upstream::plain(move |_, conversation| {
-        conversation.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf");
-        until("the test", || {
-            released.load(Ordering::Acquire).then_some(())
-        });
-        conversation.send("half");
-        Next::Keep
-    });
-    // Every route is another one each time.
-    let document = |round: usize| {
-        let others = (0..2_000).map(|number| {
-            let host = format!("h{number}.of-{round}.test");
-            json!({"name": format!("r-{number}"), "hosts": [host], "paths": ["/a", "/b"]})
-        });
-        let routes: Vec<_> = others.collect();
-        json!({"services": [service("long", &upstream, json!({"paths": ["/"]}))], "routes": routes})
-    };
-    let gateway = Setup::new(document(0)).start();
-    let grown = |exchanges: &mut Vec<Client>, open: bool, rounds: std::ops::Range<usize>| {
-        let before = gateway.memory_kib("VmRSS");
-        for round in rounds {
-            if open {
-                let mut client = Client::plain(gateway.http());
-                client.send(get("a", "/"));
-                assert!(
-                    client.reader.through(b"half").is_ok(),
-                    "the response has begun"
-                );
-                exchanges.push(client);
-            }
-            gateway.reload(document(round));
-        }
-        gateway.memory_kib("VmRSS").saturating_sub(before)
-    };
-    let mut exchanges = Vec::new();
-    grown(&mut exchanges, false, 1..6);
-    let growth = grown(&mut exchanges, true, 6..6 + TABLES);
-    // Twelve tables are 31 MiB.
-    assert!(growth < 16 * 1024, "{growth} KiB");
-    release.store(true, Ordering::Release);
-    assert_eq!(exchanges.len(), TABLES);
 }

@@ -1,3 +1,5 @@
+//! Which chains lead to a listed CA and which do not, a table per rule: long, and read by look-up.
+
 mod bounds;
 mod cache;
 mod constraints;
